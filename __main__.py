@@ -1,0 +1,90 @@
+"""Moves an application's tables into a database of their own. One stack is one environment; `stage` says how far it is.
+
+Every stage declares the same resources; a stage changes inputs, never the set. Going back is an update of `Cutover`; `pulumi
+destroy` begins with the delete of `Rollback`, the last resource here.
+"""
+
+import json
+
+import pulumi
+
+from clarity_infra import program
+from clarity_infra.database import ClarityDatabase, Password
+from clarity_infra.database_settings import AUDIT
+from clarity_infra.hyperdrive import HyperdriveConfig, new_origin, old_origin
+from clarity_infra.resources.access_check import AccessCheck
+from clarity_infra.resources.claim import Claim
+from clarity_infra.resources.cutover import Cutover
+from clarity_infra.resources.database_copy import DatabaseCopy
+from clarity_infra.resources.database_settings import DatabaseSettings
+from clarity_infra.resources.env_file import EnvFileResource
+from clarity_infra.resources.rollback import Rollback
+from clarity_infra.resources.source_cleanup import SourceCleanup
+from clarity_infra.resources.way_back import WayBack
+from clarity_infra.secret import secret
+
+
+def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
+    """Options of a resource that waits for others it takes no value from."""
+    return pulumi.ResourceOptions(depends_on=list(resources))
+
+
+# What is wanted, what is there, and whether the one may follow the other: a refusal ends the program here.
+settings, found = program.begin()
+configuration = settings.configuration
+stack, side = settings.stack, "target" if settings.at_least("cutover") else "source"
+
+# What the way back needs, and that database and roles are this stack's to make: recorded before anything is changed.
+way_back = WayBack("way-back", **program.way_back_inputs(settings, found))
+claim = Claim("claim", **program.claim_inputs(settings, found))
+
+# Database, roles, privileges, audit log.
+password = Password("password", settings)
+database = ClarityDatabase("clarity", settings, password, found.existing, after(claim, way_back))
+audit = DatabaseSettings(
+    "settings",
+    after(*database.ready),
+    stack=stack,
+    database=configuration.database,
+    values=AUDIT if configuration.audit_log else {},
+)
+
+# The verified copy, the privileges on what it made, and the proof that they are the right ones.
+copy = DatabaseCopy("copy", after(*database.ready, audit), **program.copy_inputs(settings, found))
+granted = database.grant_tables(copy)
+access = AccessCheck("access", after(*granted), password=password.clear, **program.access_inputs(settings, found))
+
+# The switch: rows, fence, migrations and Hyperdrive's origin by `Cutover`, then what Pulumi declares follows it.
+old = secret(pulumi.Output.all(way_back.hyperdrive, way_back.originPassword).apply(lambda both: old_origin(*both)))
+new = secret(pulumi.Output.all(way_back.hyperdrive, password.clear).apply(lambda both: new_origin(both[0], settings, both[1])))
+origins = {"oldOrigin": old, "newOrigin": new, **program.switch_inputs(settings)}
+cutover = Cutover("cutover", after(access), side=side, found=found.side, **origins)
+config = (
+    HyperdriveConfig("hyperdrive", settings, recorded=way_back.hyperdrive, origin=new if side == "target" else old, after=[cutover])
+    if configuration.cloudflare_account_id
+    else None
+)
+url = password.clear.apply(lambda clear: settings.target.with_login(configuration.user, clear).url())
+env_inputs = {
+    "path": program.env_path(settings),
+    "values": secret(url.apply(lambda text: json.dumps(program.env_values(settings, text)))),
+    "before": way_back.envBefore,
+    "variables": program.env_variables(settings),
+}
+env_file = EnvFileResource("env-file", after(cutover, *([config] if config else [])), side=side, **env_inputs)
+
+# The end of the move, and the way back from anywhere before it.
+cleanup = SourceCleanup("source-cleanup", after(env_file), stack=stack, active=settings.at_least("cleanup"))
+Rollback("rollback", after(cleanup, env_file, copy, access), **origins, **env_inputs)
+
+pulumi.export("stage", settings.stage)
+pulumi.export("database", configuration.database)
+pulumi.export("user", configuration.user)
+pulumi.export("databaseUrl", secret(url))
+pulumi.export("hyperdriveId", config.id if config else None)
+pulumi.export(
+    "evidence",
+    {"copy": copy.evidence, "access": access.found, "cutover": cutover.evidence, "cleanup": cleanup.evidence},
+)
+pulumi.export("warnings", audit.warnings)
+pulumi.export("nextSteps", program.next_steps(settings))

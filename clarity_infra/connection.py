@@ -1,0 +1,383 @@
+"""How is a database reached? Parses the URLs people have, insists on verified TLS, and connects.
+
+A password is never part of an error, a `repr` or a child's command line or environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+
+# Strongest last; libpq's own words. https://www.postgresql.org/docs/current/libpq-ssl.html
+SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+# Parameters of a URL that libpq knows and that we can pass on unchanged.
+_PASSED_ON = {
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "fallback_application_name",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "options",
+    "target_session_attrs",
+    "tcp_user_timeout",
+}
+
+# Ports on which the poolers of Supabase (6543) and pgbouncer (6432) listen. research: supabase and pgbouncer documentation.
+_POOLER_PORTS = (6432, 6543)
+
+# Where distributions keep their bundle of CA certificates; neither psycopg's wheel nor libpq looks there by itself.
+_CA_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+# The time a server that lives needs to answer, in seconds; beyond it a run should say that it cannot be reached.
+CONNECT_TIMEOUT = 10
+
+# Every session of ours: no timeout of the server's or the database's may end a copy or a snapshot half way, names resolve only
+# where we say so, and values print alike on every server (research/copy.md sections 2.6 and 3).
+_SESSION = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "search_path": "",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "session_replication_role": None,  # cannot be set by a plain admin; checked where it matters
+    "row_security": "off",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "3",
+    "lc_monetary": "C",
+    "lc_messages": None,  # superusers only
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    "client_min_messages": "warning",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "check_function_bodies": "off",
+    "synchronize_seqscans": "off",
+    "default_table_access_method": "heap",
+    "default_tablespace": "",
+    "array_nulls": "on",
+    "backslash_quote": "safe_encoding",
+    "transform_null_equals": "off",
+    "role": None,
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine by name or address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def ca_bundle() -> str | None:
+    """The system's file of CA certificates, or None where none is found."""
+    found = ssl.get_default_verify_paths().cafile
+    candidates = ([found] if found else []) + list(_CA_BUNDLES)
+    return next((path for path in candidates if os.path.isfile(path)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """One database as one user reaches it. `label()` may be shown to anybody, `url()` to nobody."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = dataclasses.field(repr=False)
+    sslmode: str = "verify-full"
+    sslrootcert: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_url(cls, url: str, *, name: str, allow_weak_tls: bool = False, sslrootcert: str = "") -> Endpoint:
+        """Reads a `postgres://` URL as providers hand it out; `name` is the variable or setting it came from.
+
+        Raises ConfigurationError, naming `name` and never the URL, for anything that cannot be used: see `_parsed`.
+        """
+        parts, query = _parsed(url, name)
+        host = parts.hostname or ""
+        sslmode = query.pop("sslmode", "") or ("disable" if is_loopback(host) else "verify-full")
+        rootcert = sslrootcert or query.pop("sslrootcert", "")
+        query.pop("sslrootcert", None)
+        _check_tls(sslmode, host, name, allow_weak_tls)
+        if rootcert and rootcert != "system" and not os.path.isfile(rootcert):
+            raise ConfigurationError(
+                f"{name}: the CA file {rootcert} is not there.",
+                remedy="set sslRootCert to a file with the CA certificates of the server, or leave it out for the system's.",
+            )
+        if sslmode.startswith("verify") and rootcert in ("", "system"):
+            rootcert = ca_bundle() or "system"
+        return cls(
+            host=host,
+            port=parts.port or 5432,
+            database=unquote(parts.path.lstrip("/")) or unquote(parts.username or ""),
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            sslmode=sslmode,
+            sslrootcert=rootcert,
+            parameters=tuple(sorted(query.items())),
+        )
+
+    def with_database(self, database: str) -> Endpoint:
+        """The same server and user, another database."""
+        return dataclasses.replace(self, database=database)
+
+    def with_login(self, user: str, password: str) -> Endpoint:
+        """The same database as another user."""
+        return dataclasses.replace(self, user=user, password=password)
+
+    def same_place(self, other: Endpoint) -> bool:
+        """Whether both name the same database of the same server (by name; the catalogs give the proof)."""
+        return (self.host, self.port, self.database) == (other.host, other.port, other.database)
+
+    def label(self) -> str:
+        """Database and server, for messages."""
+        return f'database "{self.database}" on {self.host}:{self.port}'
+
+    def url(self, *, with_parameters: bool = True) -> str:
+        """The URL with its password: a secret."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        query: list[tuple[str, str]] = [("sslmode", self.sslmode)] if with_parameters else []
+        text = "&".join(f"{key}={quote(value, safe='')}" for key, value in query)
+        login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return f"postgresql://{login}@{host}:{self.port}/{quote(self.database, safe='')}" + (f"?{text}" if text else "")
+
+    def conninfo(self, **more: str | int) -> str:
+        """libpq's connection string with the password: a secret, for `psycopg.connect` only."""
+        values: dict[str, str | int] = {
+            **dict(self.parameters),
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.database,
+            "user": self.user,
+            "password": self.password,
+            "sslmode": self.sslmode,
+            "connect_timeout": CONNECT_TIMEOUT,
+            "keepalives_idle": 10,
+            "keepalives_interval": 10,
+            "keepalives_count": 6,
+            **more,
+        }
+        if self.sslrootcert:
+            values["sslrootcert"] = self.sslrootcert
+        return make_conninfo("", **values)
+
+    def connect(self, *, autocommit: bool = True, role: str | None = None, purpose: str = "") -> psycopg.Connection:
+        """Opens a session with pinned settings, acting as `role` where one is given.
+
+        `purpose` shows in `pg_stat_activity` as `clarity-infra PURPOSE`.
+        Raises Unreachable where no server answers, ConfigurationError where it refuses the login or the database.
+        """
+        try:
+            connection = psycopg.connect(self.conninfo(application_name=f"clarity-infra {purpose}".strip()), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise self._cannot_connect(error) from None
+        try:
+            self._pin(connection, role)
+        except BaseException:
+            connection.close()
+            raise
+        connection.autocommit = autocommit
+        return connection
+
+    def _pin(self, connection: psycopg.Connection, role: str | None) -> None:
+        settings = {name: value for name, value in _SESSION.items() if value is not None}
+        if connection.info.server_version >= 170000:
+            settings["transaction_timeout"] = "0"
+        connection.execute(
+            "SELECT set_config(s.name, s.value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)",
+            (list(settings), list(settings.values())),
+        )
+        if role is not None and role != self.user:
+            try:
+                connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+            except psycopg.Error as error:
+                raise ClarityError(
+                    f'"{self.user}" cannot act as "{role}" in {self.label()}: {error.diag.message_primary}.',
+                    unchanged="Nothing was changed.",
+                    remedy=f'make the admin a member: GRANT "{role}" TO "{self.user}"',
+                ) from None
+
+    def _cannot_connect(self, error: psycopg.OperationalError) -> ClarityError:
+        """libpq gives no SQLSTATE for a failed login, so its words are what there is to tell the causes apart."""
+        reason = _without_secret(str(error), self.password).strip().splitlines()
+        text = reason[-1] if reason else "no reason given"
+        if "certificate" in text or "SSL" in text or "ssl" in text:
+            return ConfigurationError(
+                f"{self.label()}: no trusted TLS connection: {text}",
+                remedy="check the host name, set sslRootCert to the CA of the server, or allowWeakTls to accept the risk.",
+            )
+        if "password authentication failed" in text or "no password supplied" in text or "authentication failed" in text:
+            return ConfigurationError(
+                f'{self.label()}: the server refused the password of "{self.user}".',
+                unchanged="Nothing was changed.",
+                remedy="correct the URL's user and password (percent-encode special characters).",
+            )
+        if "FATAL" in text:
+            return ConfigurationError(
+                f'{self.label()} refused the login of "{self.user}": {text.split("FATAL:")[-1].strip()}.',
+                unchanged="Nothing was changed.",
+                remedy="check database, user and the server's pg_hba.conf.",
+            )
+        return Unreachable(
+            f"{self.label()} cannot be reached: {text}",
+            remedy="check host, port, firewall and that the server runs.",
+        )
+
+    @contextlib.contextmanager
+    def tool_environment(self, *, role: str | None = None) -> Iterator[dict[str, str]]:
+        """Environment in which pg_dump, pg_restore and psql reach this database; the password is in a file for its time only.
+
+        Nothing of our own environment that may hold a secret is passed on.
+        """
+        descriptor, passfile = tempfile.mkstemp(prefix="clarity-infra-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(":".join(_passfile_field(value) for value in ("*", "*", "*", "*", self.password)) + "\n")
+            environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+            options = dict(self.parameters)
+            settings = " ".join(
+                f"-c {name}={value.replace(' ', chr(92) + ' ')}"
+                for name, value in (
+                    ("statement_timeout", "0"),
+                    ("idle_in_transaction_session_timeout", "0"),
+                    ("lock_timeout", "0"),
+                )
+            )
+            if role is not None and role != self.user:
+                settings += f" -c role={_option_value(role)}"
+            environment |= {
+                "LC_ALL": "C.UTF-8",
+                "PGHOST": self.host,
+                "PGPORT": str(self.port),
+                "PGDATABASE": self.database,
+                "PGUSER": self.user,
+                "PGPASSFILE": passfile,
+                "PGSSLMODE": self.sslmode,
+                "PGAPPNAME": "clarity-infra tool",
+                "PGCONNECT_TIMEOUT": str(CONNECT_TIMEOUT),
+                "PGOPTIONS": f"{options.get('options', '')} {settings}".strip(),
+                "PGCLIENTENCODING": "UTF8",
+            }
+            if self.sslrootcert:
+                environment["PGSSLROOTCERT"] = self.sslrootcert
+            if "channel_binding" in options:
+                environment["PGCHANNELBINDING"] = options["channel_binding"]
+            yield environment
+        finally:
+            Path(passfile).unlink(missing_ok=True)
+
+
+def _passfile_field(value: str) -> str:
+    return value if value == "*" else value.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def _option_value(value: str) -> str:
+    """A value inside PGOPTIONS, where a backslash quotes a space or a backslash."""
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+def _without_secret(text: str, password: str) -> str:
+    return text.replace(password, "***") if password else text
+
+
+def _parsed(url: str, name: str) -> tuple[SplitResult, dict[str, str]]:
+    """The URL's parts and its parameters; refuses what cannot work, each with its reason."""
+    text = url.strip()
+    if not text:
+        raise ConfigurationError(f"{name} is not set.", remedy=f"set {name} in the environment, in .env, or as a secret.")
+    if "://" not in text or text.split("://", 1)[0] not in ("postgres", "postgresql"):
+        raise ConfigurationError(f"{name} is not a postgres:// URL.", remedy=_URL_FORM)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(f"{name} is malformed: host or port cannot be read.", remedy=_URL_FORM) from None
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "," in (parts.netloc.rsplit("@", 1)[-1]):
+        raise ConfigurationError(f"{name} names several hosts.", remedy="name the one primary server.")
+    host = parts.hostname or ""
+    if not host or unquote(host).startswith("/") or "host" in query:
+        raise ConfigurationError(
+            f"{name} names no TCP host (a socket?): the PostgreSQL provider and Hyperdrive reach a server over TCP only.",
+            remedy="use the server's host name or 127.0.0.1 in place of the socket.",
+        )
+    if not parts.username:
+        raise ConfigurationError(f"{name} names no user.", remedy=_URL_FORM)
+    if ":" in unquote(parts.username):
+        raise ConfigurationError(
+            f"{name}: a user name with a colon cannot be passed on by the PostgreSQL provider.",
+            remedy="use an admin whose name has none.",
+        )
+    if parts.fragment or "/" in parts.path.lstrip("/") or not parts.path.lstrip("/"):
+        raise ConfigurationError(
+            f"{name} is malformed: it must end in one database name; a '#', '/', '?' or '@' in user or password must be percent-encoded.",
+            remedy=_URL_FORM,
+        )
+    pooled = "-pooler." in host or host.split(".")[0].endswith("-pooler") or port in _POOLER_PORTS
+    if pooled or query.pop("pgbouncer", "").lower() in ("true", "1"):
+        raise ConfigurationError(
+            f"{name} goes through a connection pooler, where a snapshot cannot be shared between sessions.",
+            remedy="use the provider's direct (unpooled) host or port.",
+        )
+    unknown = sorted(set(query) - _PASSED_ON - {"sslmode", "sslrootcert"})
+    if unknown:
+        raise ConfigurationError(
+            f"{name} has parameters that are not known here: {', '.join(unknown)}.",
+            remedy="take them out; known are sslmode, sslrootcert, " + ", ".join(sorted(_PASSED_ON)) + ".",
+        )
+    return parts, query
+
+
+def _check_tls(sslmode: str, host: str, name: str, allow_weak_tls: bool) -> None:
+    if sslmode not in SSLMODES:
+        raise ConfigurationError(f"{name}: sslmode={sslmode} is not known.", remedy=f"one of {', '.join(SSLMODES)}.")
+    if sslmode != "verify-full" and not is_loopback(host) and not allow_weak_tls:
+        raise ConfigurationError(
+            f"{name}: sslmode={sslmode} does not prove that {host} is the server it claims to be.",
+            remedy="use sslmode=verify-full (with sslRootCert for a private CA), or set allowWeakTls: true to accept the risk.",
+        )
+
+
+_URL_FORM = "the form is postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, special characters percent-encoded."
+
+
+def redacted(text: str, secrets: Mapping[str, str]) -> str:
+    """`text` with every value of `secrets` replaced by its name; a safety net for the messages of other people's code."""
+    for name, value in secrets.items():
+        if value:
+            text = text.replace(value, f"<{name}>").replace(quote(value, safe=""), f"<{name}>")
+    return text

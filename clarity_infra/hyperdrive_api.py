@@ -1,0 +1,274 @@
+"""What does Cloudflare say of the Hyperdrive config, and how is its origin changed in place?
+
+The official SDK is used for what the Pulumi plugin cannot do: to look at preview, and to switch the origin at the moment the
+cut-over asks for it. The API connects to an origin before it accepts it and never gives a password back.
+https://developers.cloudflare.com/api/resources/hyperdrive/subresources/configs/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cloudflare
+from cloudflare import Cloudflare
+
+from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+
+# The API tests the origin before it answers; its own limit for that is 15 s. (Hyperdrive's limits page)
+_TIMEOUT = 40.0
+_RETRIES = 2
+
+# An ID no config has: what a write to it is answered tells whether the token may write, and nothing can change.
+_NO_CONFIG = "0" * 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The database a Hyperdrive config sends the application to."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = dataclasses.field(repr=False)
+    scheme: str = "postgres"
+
+    def same_place(self, other: dict[str, Any]) -> bool:
+        """Whether a config's `origin`, as the API shows it, is this one (it never shows the password)."""
+        return (self.host, self.port, self.database, self.user) == (
+            other.get("host"),
+            int(other.get("port") or 5432),
+            other.get("database"),
+            other.get("user"),
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """As the API takes it: holds the password."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "database": self.database,
+            "user": self.user,
+            "password": self.password,
+            "scheme": self.scheme,
+        }
+
+
+class Hyperdrive:
+    """One account's Hyperdrive configs."""
+
+    def __init__(self, account: str, token: str, base_url: str | None = None) -> None:
+        self._account = account
+        self._client = Cloudflare(api_token=token, base_url=base_url, timeout=_TIMEOUT, max_retries=_RETRIES)
+
+    def get(self, config: str) -> dict[str, Any]:
+        """The config as the API shows it. Raises ConfigurationError where it does not exist or the token may not read it."""
+        with self._errors(f"Hyperdrive config {config}"):
+            found = self._client.hyperdrive.configs.get(config, account_id=self._account)
+        return _plain(found)
+
+    def named(self, name: str) -> dict[str, Any] | None:
+        """The config of that name, or None. Raises as `get`."""
+        with self._errors(f"the Hyperdrive configs of account {self._account}"):
+            for found in self._client.hyperdrive.configs.list(account_id=self._account):
+                if found.name == name:
+                    return _plain(found)
+        return None
+
+    def check_may_write(self) -> None:
+        """Raises ConfigurationError where the token may not write; tries with an ID that no config has, so nothing changes."""
+        try:
+            self._client.with_options(max_retries=0).hyperdrive.configs.edit(_NO_CONFIG, account_id=self._account, name="x")
+        except cloudflare.PermissionDeniedError:
+            raise ConfigurationError(
+                "The Cloudflare API token may read Hyperdrive, but not write.",
+                unchanged="Nothing was changed.",
+                remedy="give the token the permission Account > Hyperdrive > Edit.",
+            ) from None
+        except cloudflare.CloudflareError:
+            return  # not found, as it must be; any other trouble shows where it matters
+
+    def put_origin(self, config: dict[str, Any], origin: Origin, *, caching: dict[str, Any] | None = None) -> None:
+        """Changes the origin (and caching, where given) of `config`, keeping everything else it has. Raises as `get`."""
+        body: dict[str, Any] = {
+            "name": config["name"],
+            "origin": origin.parameters(),
+            "caching": caching or config.get("caching") or {},
+        }
+        for key in ("mtls", "origin_connection_limit"):
+            if config.get(key):
+                body[key] = config[key]
+        with self._errors(f"the origin of Hyperdrive config {config['id']}"):
+            self._client.hyperdrive.configs.update(config["id"], account_id=self._account, **body)
+
+    def disable_cache(self, config: str) -> None:
+        """Switches the config's cache off. Raises as `get`."""
+        with self._errors(f"the cache of Hyperdrive config {config}"):
+            self._client.hyperdrive.configs.edit(config, account_id=self._account, caching={"disabled": True})
+
+    def proves(self, origin: Origin, name: str, mtls: dict[str, Any] | None = None) -> str:
+        """Lets Cloudflare connect to `origin` by a config made for it and thrown away; says what came of it.
+
+        Raises ConfigurationError where Cloudflare cannot connect. A quota that leaves no room is no error: the sentence returned says so.
+        """
+        body: dict[str, Any] = {"mtls": mtls} if mtls else {}
+        try:
+            made = self._client.with_options(max_retries=0).hyperdrive.configs.create(
+                account_id=self._account,
+                name=name,
+                origin=origin.parameters(),
+                caching={"disabled": True},
+                **body,
+            )
+        except cloudflare.APIStatusError as error:
+            if _is_quota(error):
+                return "not tried: the account has no room for another Hyperdrive config"
+            raise self._told(error, f"a connection to the new origin {origin.host}:{origin.port}/{origin.database}") from None
+        except cloudflare.APIConnectionError:
+            raise self._unreachable() from None
+        with self._errors(f"the throw-away Hyperdrive config {made.id}"):
+            self._client.hyperdrive.configs.delete(made.id, account_id=self._account)
+        return "Cloudflare connected to the new origin"
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except cloudflare.APIStatusError as error:
+            raise self._told(error, what) from None
+        except cloudflare.APIConnectionError:
+            raise self._unreachable() from None
+
+    def _unreachable(self) -> ClarityError:
+        return Unreachable("Cloudflare's API cannot be reached.", remedy="run the same command again when it can.")
+
+    def _told(self, error: cloudflare.APIStatusError, what: str) -> ClarityError:
+        """The API's own words, which never hold a password, with what they are about."""
+        text = "; ".join(_messages(error)) or f"status {error.status_code}"
+        if isinstance(error, cloudflare.AuthenticationError) or "10000" in text:
+            return ConfigurationError(
+                f"Cloudflare does not accept the API token ({text}).",
+                unchanged="Nothing was changed.",
+                remedy="set CLOUDFLARE_API_TOKEN to a token with Account > Hyperdrive > Edit.",
+            )
+        if isinstance(error, cloudflare.PermissionDeniedError):
+            return ConfigurationError(
+                f"The Cloudflare API token may not do this: {what} ({text}).",
+                unchanged="Nothing was changed.",
+                remedy="give the token the permission Account > Hyperdrive > Edit.",
+            )
+        if isinstance(error, cloudflare.NotFoundError):
+            return ConfigurationError(
+                f"Cloudflare does not know {what} in account {self._account} ({text}).",
+                unchanged="Nothing was changed.",
+                remedy="correct hyperdriveId and cloudflareAccountId; `npx wrangler hyperdrive list` shows them.",
+            )
+        if error.status_code >= 500 or error.status_code == 429:
+            return Unreachable(f"Cloudflare's API did not do it: {what} ({text}).", remedy="run the same command again.")
+        return ConfigurationError(f"Cloudflare refused: {what} ({text}).", remedy="correct what it names, then run the same command again.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OriginSwitch:
+    """Sends the application to one side or the other by the origin of one Hyperdrive config (the cut-over's `Switch`)."""
+
+    api: Hyperdrive
+    config: str
+    name: str
+    source: Origin
+    target: Origin
+    drain: float
+    say: Callable[[str], None]
+
+    def _config(self) -> dict[str, Any]:
+        if self.config:
+            return self.api.get(self.config)
+        found = self.api.named(self.name)
+        if found is None:
+            raise ConfigurationError(f"There is no Hyperdrive config {self.name}.", remedy="run `pulumi up` at stage provision.")
+        return found
+
+    def where(self) -> str:
+        """`source` or `target`, asked afresh. Raises ClarityError where the origin is neither, Unreachable where it cannot be known."""
+        config = self._config()
+        origin = config.get("origin") or {}
+        if self.target.same_place(origin):
+            return "target"
+        if self.source.same_place(origin):
+            return "source"
+        raise ConfigurationError(
+            f"Hyperdrive config {config['id']} points at database {origin.get('database')} on {origin.get('host')} as {origin.get('user')}: "
+            "neither the old nor the new one.",
+            unchanged="Nothing was changed.",
+            remedy="put the origin back in the dashboard, or run `pulumi up` at the stage it was at.",
+        )
+
+    def prepare(self) -> str:
+        """Before a cut-over: the cache off for long enough, and the new origin within Cloudflare's reach. Says what it found."""
+        config = self._config()
+        if not (config.get("caching") or {}).get("disabled"):
+            self.say("switching Hyperdrive's cache off")
+            self.api.disable_cache(config["id"])
+            config = self._config()
+        wait = self.drain - _age(config.get("modified_on"))
+        if wait > 0:
+            self.say(f"waiting {wait:.0f} s until no answer of Hyperdrive's cache can be in use")
+            time.sleep(wait)
+        return self.api.proves(self.target, f"{self.name[:40]}-reach-{config['id'][:8]}", config.get("mtls"))
+
+    def to_target(self) -> None:
+        self.api.put_origin(self._config(), self.target)
+
+    def to_source(self) -> None:
+        self.api.put_origin(self._config(), self.source)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoSwitch:
+    """Where Hyperdrive is not managed there is nothing to switch but `.env`."""
+
+    def where(self) -> str:
+        return "unmanaged"
+
+    def prepare(self) -> str:
+        return "Hyperdrive is not managed here"
+
+    def to_target(self) -> None:
+        return
+
+    def to_source(self) -> None:
+        return
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    if found is None:
+        raise ClarityError("Cloudflare gave an empty answer.", remedy="run the same command again.")
+    value = found.model_dump(mode="json", exclude_none=True)
+    if not isinstance(value, dict):
+        raise ClarityError("Cloudflare gave an answer that is no Hyperdrive config.", remedy="run the same command again.")
+    return value
+
+
+def _age(modified: Any) -> float:
+    """Seconds since the config was changed last; 0 where that is not known."""
+    try:
+        at = datetime.datetime.fromisoformat(str(modified).replace("Z", "+00:00"))
+    except ValueError:
+        return 0.0
+    now = datetime.datetime.now(datetime.UTC)
+    return max(0.0, (now - (at if at.tzinfo else at.replace(tzinfo=datetime.UTC))).total_seconds())
+
+
+def _messages(error: cloudflare.APIStatusError) -> list[str]:
+    body = error.body if isinstance(error.body, dict) else {}
+    return [f"{item.get('code', '')} {item.get('message', '')}".strip() for item in body.get("errors") or [] if isinstance(item, dict)]
+
+
+def _is_quota(error: cloudflare.APIStatusError) -> bool:
+    text = " ".join(_messages(error)).lower()
+    return any(word in text for word in ("limit", "quota", "maximum"))

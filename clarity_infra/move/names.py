@@ -1,0 +1,90 @@
+"""How is a table named? A schema and a name, both data: never folded, never pasted into SQL."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from psycopg import sql
+
+from clarity_infra.errors import ConfigurationError
+
+# Longer identifiers are cut by the server without a word. https://www.postgresql.org/docs/current/sql-syntax-lexical.html
+MAX_IDENTIFIER_BYTES = 63
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Name:
+    """An object in a schema."""
+
+    schema: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, *, setting: str = "tables") -> Name:
+        """Reads `name`, `schema.name` or either part in double quotes (a quote inside is doubled). Nothing is case-folded.
+
+        Raises ConfigurationError that names `setting` for an empty, over-long or badly quoted name.
+        """
+        parts = _split(text, setting)
+        schema, name = ("public", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
+        for part in (schema, name):
+            check_identifier(part, setting)
+        return cls(schema, name)
+
+    def identifier(self) -> sql.Identifier:
+        """For use in a composed statement."""
+        return sql.Identifier(self.schema, self.name)
+
+    def __str__(self) -> str:
+        return ".".join(_shown(part) for part in (self.schema, self.name))
+
+
+def check_identifier(text: str, setting: str) -> str:
+    """`text` if a server can hold it as an identifier; raises ConfigurationError that names `setting` otherwise."""
+    if not text or "\0" in text:
+        raise ConfigurationError(f"{setting}: an empty name.", remedy=f"correct {setting}.")
+    if len(text.encode()) > MAX_IDENTIFIER_BYTES:
+        raise ConfigurationError(
+            f"{setting}: {text!r} is longer than the {MAX_IDENTIFIER_BYTES} bytes PostgreSQL keeps of a name.",
+            remedy=f"shorten it in {setting}.",
+        )
+    return text
+
+
+def _shown(part: str) -> str:
+    plain = part.replace("_", "a").isalnum() and part.isascii() and part == part.lower() and not part[0].isdigit()
+    return part if plain else '"' + part.replace('"', '""') + '"'
+
+
+def _split(text: str, setting: str) -> list[str]:
+    parts: list[str] = []
+    rest = text.strip()
+    while True:
+        if rest.startswith('"'):
+            part, rest = _quoted(rest[1:], text, setting)
+        else:
+            part, dot, tail = rest.partition(".")
+            rest = dot + tail
+        parts.append(part)
+        if not rest:
+            break
+        if not rest.startswith("."):
+            raise ConfigurationError(f"{setting}: {text!r} is badly quoted.", remedy='write schema."odd name".')
+        rest = rest[1:]
+    if len(parts) > 2:
+        raise ConfigurationError(
+            f"{setting}: {text!r} has more than a schema and a name.", remedy='quote a part that holds a dot: public."my.table".'
+        )
+    return parts
+
+
+def _quoted(rest: str, text: str, setting: str) -> tuple[str, str]:
+    part = ""
+    while True:
+        before, quote, rest = rest.partition('"')
+        part += before
+        if not quote:
+            raise ConfigurationError(f"{setting}: {text!r} has a quote that is not closed.", remedy='write schema."odd name".')
+        if not rest.startswith('"'):
+            return part, rest
+        part, rest = part + '"', rest[1:]

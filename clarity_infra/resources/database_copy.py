@@ -1,0 +1,54 @@
+"""The one-time copy with its verification, as a resource: its outputs are the evidence."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
+
+from clarity_infra.move.copy import copy, discard_copy
+from clarity_infra.move.migrations import rehearse
+from clarity_infra.move.once import copied_already
+from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
+
+
+class DatabaseCopyProvider(ClarityProvider):
+    """Copies when the stage first asks for it or `revision` is raised, and never by itself again.
+
+    What was done is decided by the journal in the target: a copy that was finished by a run that died before it could say so is taken over.
+    """
+
+    compared = ("active", "revision", "database")
+
+    def create(self, props: Properties) -> CreateResult:
+        return CreateResult(f"copy-{props['database']}", {**without_provider(props), "evidence": self._evidence(props)})
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
+        if _news.get("live"):  # past the cut-over nothing is copied; what create recorded stays
+            return UpdateResult({**without_provider(_news), "evidence": _olds.get("evidence") or {}})
+        return UpdateResult({**without_provider(_news), "evidence": self._evidence(_news)})
+
+    def _evidence(self, props: Properties) -> dict[str, Any]:
+        settings = self.settings(str(props["stack"]))
+        if not props["active"]:
+            if props.get("discard"):
+                discard_copy(settings.move, say)
+            return {}
+        revision = int(props["revision"])
+        found = copied_already(settings.move, revision)
+        if found is not None:
+            say("the copy in the target is whole and verified: nothing to copy")
+            return found
+        evidence = copy(settings.move, run=uuid.uuid4(), revision=revision, progress=say)
+        return {**evidence, "migrations": rehearse(settings.move, settings.migrations)}
+
+
+class DatabaseCopy(Resource, module="clarity", name="DatabaseCopy"):
+    """The verified copy of the move set in the target."""
+
+    evidence: pulumi.Output[dict[str, Any]]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **props: Any) -> None:
+        super().__init__(DatabaseCopyProvider(), name, {"evidence": None, **props}, opts)

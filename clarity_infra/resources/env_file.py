@@ -1,0 +1,81 @@
+"""The application's `.env`, as a resource: names the live side, and has its old values back on the way back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
+
+from clarity_infra.env_file import EnvFile
+from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
+
+
+class EnvFileProvider(ClarityProvider):
+    """Edits only the variables of `values`; a `path` that is empty means that there is no file to edit."""
+
+    compared = ("path", "side", "values")
+
+    def create(self, props: Properties) -> CreateResult:
+        return CreateResult("env-file", self._written(props))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
+        return UpdateResult(self._written(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        restore(_props)
+
+    def _written(self, props: Properties) -> Properties:
+        if props.get("path"):
+            if props["side"] == "target":
+                write(props)
+            else:
+                restore(props)
+        return without_provider(props)
+
+
+def write(props: Properties) -> None:
+    """Sets every variable of `values`. Raises ConfigurationError where the file cannot be written; it is then as it was."""
+    before = EnvFile.read(Path(str(props["path"])), setting="envFile")
+    after = before
+    for key, value in json.loads(str(props["values"])).items():
+        after = after.with_value(key, value)
+    if after.text != before.text:
+        after.write()
+        say(f"{before.path.name}: {', '.join(json.loads(str(props['values'])))} now name(s) the new database")
+
+
+def restore(props: Properties) -> None:
+    """Puts back the values that are still ours, written as they were; a value somebody changed since stays. Raises as `write`."""
+    if not props.get("path"):
+        return
+    before = EnvFile.read(Path(str(props["path"])), setting="envFile")
+    after, old = before, json.loads(str(props["before"]))
+    new = json.loads(str(props["values"]))
+    for key in props["variables"]:
+        if _names_same_database(before.get(key) or "", new.get(key) or ""):
+            after = after.with_raw(key, old.get(key))
+    if after.text != before.text:
+        after.write()
+        say(f"{before.path.name}: old values put back")
+
+
+def _names_same_database(url: str, other: str) -> bool:
+    """Whether two URLs differ in their password at most: a rotated one is still ours."""
+    one, two = urlsplit(url), urlsplit(other)
+    return bool(url) and (one.username, one.hostname, one.port, one.path) == (
+        two.username,
+        two.hostname,
+        two.port,
+        two.path,
+    )
+
+
+class EnvFileResource(Resource, module="clarity", name="EnvFile"):
+    """The variables of `.env` that name a database."""
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **props: Any) -> None:
+        super().__init__(EnvFileProvider(), name, props, opts)

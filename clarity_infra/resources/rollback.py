@@ -1,0 +1,73 @@
+"""The whole way back, as the last resource of the graph: `pulumi destroy` begins with its delete."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
+
+from clarity_infra.errors import ClarityError
+from clarity_infra.move.back import undo
+from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, say, without_provider
+from clarity_infra.resources.cutover import switch_of
+from clarity_infra.resources.env_file import restore
+from clarity_infra.settings import Settings
+
+
+class RollbackProvider(ClarityProvider):
+    """Create only records what the way back needs; delete refuses, or brings rows, origin and `.env` back, before anything else is deleted."""
+
+    compared = (
+        "account",
+        "hyperdriveId",
+        "hyperdriveName",
+        "oldOrigin",
+        "newOrigin",
+        "path",
+        "values",
+        "before",
+        "stack",
+    )
+
+    def create(self, props: Properties) -> CreateResult:
+        return CreateResult("rollback", without_provider(props))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
+        return UpdateResult(without_provider(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        settings = self.settings(str(_props["stack"]))
+        prove_credentials(settings, _props)
+        undo(
+            settings.move,
+            switch_of(_props, settings),
+            run=uuid.uuid4(),
+            discard=settings.discard,
+            lock_budget=float(settings.configuration.lock_budget),
+            alive=engine_lives,
+            progress=say,
+        )
+        restore(_props)
+
+
+def prove_credentials(settings: Settings, props: Properties) -> None:
+    """Raises ClarityError where the source, the target's server or Cloudflare does not accept what we hold; nothing was changed then."""
+    try:
+        settings.source.connect(purpose="rollback").close()
+        settings.maintenance.connect(purpose="rollback").close()
+        switch_of(props, settings).where()
+    except ClarityError as error:
+        raise ClarityError(
+            f"The way back cannot begin: {error.what}",
+            unchanged="Nothing was changed.",
+            remedy="run `pulumi up` first, so that the stack knows the present credentials, then `pulumi destroy` again.",
+        ) from None
+
+
+class Rollback(Resource, module="clarity", name="Rollback"):
+    """What `pulumi destroy` needs to bring everything back."""
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **props: Any) -> None:
+        super().__init__(RollbackProvider(), name, props, opts)

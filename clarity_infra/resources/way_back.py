@@ -1,0 +1,56 @@
+"""What did the application have before? Recorded before anything is changed, because nobody can be asked for it afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, UpdateResult
+
+from clarity_infra.resources.base import ClarityProvider, Properties, same, without_provider
+
+# What a rotation of the old password may renew as long as the application is still on the old database.
+_CREDENTIALS = ("applicationUrl", "originPassword", "envBefore")
+# What is of before the first copy only: from then on the config has the cache off by our own doing.
+_CONFIG = ("hyperdrive",)
+
+
+class WayBackProvider(ClarityProvider):
+    """Keeps what `create` recorded; renews it only while the application is where it was."""
+
+    def check(self, olds: Properties, news: Properties) -> CheckResult:
+        if news.get("switched") and not without_provider(olds):
+            reason = (
+                "the application already uses the new database, and this stack's state does not know what it used before. Nothing was changed. "
+                "What to do: restore the stack's state (`pulumi stack import`), or point DATABASE_URL and Hyperdrive back first."
+            )
+            return CheckResult(news, [CheckFailure("applicationUrl", reason)])
+        return CheckResult(news, [])
+
+    def create(self, props: Properties) -> CreateResult:
+        return CreateResult("way-back", without_provider(props))
+
+    def diff(self, _id: str, _olds: Properties, _news: Properties) -> DiffResult:
+        kept = _kept(_olds, _news)
+        return DiffResult(changes=any(not same(_olds.get(key), kept.get(key)) for key in (*_CREDENTIALS, *_CONFIG)))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
+        return UpdateResult(_kept(_olds, _news))
+
+
+def _kept(olds: Properties, news: Properties) -> Properties:
+    """The new properties, with everything recorded that may no longer be asked for."""
+    frozen = [key for key in _CONFIG if news.get("copying")] + [key for key in (*_CREDENTIALS, *_CONFIG) if news.get("switched")]
+    return {**without_provider(news), **{key: olds[key] for key in frozen if olds.get(key)}}
+
+
+class WayBack(Resource, module="clarity", name="WayBack"):
+    """The old DATABASE_URL, the text of `.env`'s values, the Hyperdrive config and its origin's password."""
+
+    applicationUrl: pulumi.Output[str]
+    originPassword: pulumi.Output[str]
+    envBefore: pulumi.Output[str]
+    hyperdrive: pulumi.Output[str]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **props: Any) -> None:
+        super().__init__(WayBackProvider(), name, props, opts)

@@ -1,0 +1,106 @@
+"""What would this `pulumi up` do to real data? A read-only look at both databases and at Cloudflare, for the reviewer.
+
+A preview calls no provider's create, so the program looks itself. What it finds are log lines and errors, never resource inputs
+that would differ from run to run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from clarity_infra import hyperdrive
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import Blocked, Refused, Unreachable
+from clarity_infra.move.status import Status, status
+from clarity_infra.move.survey import survey
+from clarity_infra.settings import STAGES, Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """What was found. `side` is the side that takes writes, or "between" where a run died between two steps."""
+
+    existing: tuple[str, ...] = ()
+    stage: str = ""
+    side: str = "source"
+    hyperdrive: dict[str, Any] | None = None
+    switched: bool = False
+    lines: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def copied(self) -> bool:
+        """Whether the target holds a copy, or more."""
+        return self.stage in ("copy", "cutover", "cleanup")
+
+
+def review(settings: Settings, *, preview: bool) -> Review:
+    """Looks at everything and refuses what must not go on.
+
+    Raises ConfigurationError for what is configured wrongly, Blocked with every object that stands in the way, Refused for a stage that
+    cannot be entered from where the environment is. A database out of reach is a warning at preview, and Unreachable on `up`.
+    """
+    settings.check()
+    if settings.env_file is not None:
+        settings.env_file.check_writable()
+    config = hyperdrive.look(settings)
+    hyperdrive.origin_password(config, settings)
+    switched = settings.switched or hyperdrive.points_at_target(config, settings)
+    try:
+        found = _databases(settings)
+    except Unreachable as error:
+        if not preview:
+            raise
+        warning = f"{error.what} The rest of this preview stands; what would happen to the data cannot be told from here."
+        side = "target" if settings.at_least("cutover") else "source"
+        return Review(hyperdrive=config, switched=switched, side=side, stage="", warnings=(warning,))
+    return dataclasses.replace(found, hyperdrive=config, switched=switched or found.side == "target")
+
+
+def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, ...]:
+    """Which of database and roles exist on the target's server. Raises Unreachable or ConfigurationError."""
+    configuration = settings.configuration
+    with connection_to.connect(purpose="review") as connection:
+        databases = connection.execute(
+            "SELECT datname FROM pg_catalog.pg_database WHERE datname = %s", (configuration.database,)
+        ).fetchall()
+        roles = connection.execute(
+            "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s) ORDER BY rolname",
+            ([configuration.read_write_role, configuration.user],),
+        ).fetchall()
+    return tuple(f'database "{row[0]}"' for row in databases) + tuple(f'role "{row[0]}"' for row in roles)
+
+
+def _databases(settings: Settings) -> Review:
+    existing = existing_objects(settings, settings.maintenance)
+    has_target = f'database "{settings.configuration.database}"' in existing
+    found = status(settings.move, target_exists=has_target)
+    _refuse_stage(settings, found)
+    lines = [f"stage: {found.stage or 'nothing yet'} -> {settings.stage}", *found.lines()]
+    if not found.copied:
+        looked = survey(settings.move, target_exists=has_target)
+        if looked.blockers:
+            raise Blocked(
+                [str(blocker) for blocker in looked.blockers],
+                remedy="deal with each, or accept it by name in `accept`.",
+            )
+        lines += looked.text().splitlines()
+    return Review(existing=existing, stage=found.stage, side=found.side, lines=tuple(lines))
+
+
+def _refuse_stage(settings: Settings, found: Status) -> None:
+    """A stage is entered from the one before it, and left again downwards except from cleanup."""
+    wanted, now = STAGES.index(settings.stage), STAGES.index(found.stage) if found.stage else -1
+    if wanted > now + 1:
+        raise Refused(
+            f"Stage {settings.stage} cannot be entered: this environment is at {found.stage or 'no stage yet'}.",
+            unchanged="Nothing was changed.",
+            remedy=f"run `pulumi up` with stage {STAGES[now + 1]} first.",
+        )
+    if found.stage == "cleanup" and wanted < now:
+        raise Refused(
+            f"Stage {settings.stage} cannot be gone back to: the old tables were dropped, the new database is the only copy.",
+            unchanged="Nothing was changed.",
+            remedy="bring the source back first: `python -m clarity_infra restore`.",
+        )
