@@ -37,9 +37,7 @@ class Password(pulumi.ComponentResource):
         salt = random.RandomBytes("salt", length=_SALT_BYTES, keepers=rotation, opts=child)
         self.clear = secret(generated.result)
         form = settings.configuration.password_form
-        self.for_server = (
-            self.clear if form == "plain" else pulumi.Output.all(self.clear, salt.base64).apply(lambda both: scram.verifier(*both))
-        )
+        self.for_server = self.clear if form == "plain" else pulumi.Output.all(self.clear, salt.base64).apply(lambda both: scram.verifier(*both))
         self.register_outputs({})
 
 

@@ -24,9 +24,7 @@ def set_settings(target: Endpoint, values: Mapping[str, str]) -> list[str]:
         for name, value in values.items():
             try:
                 connection.execute(
-                    sql.SQL("ALTER DATABASE {} SET {} = {}").format(
-                        sql.Identifier(target.database), sql.Identifier(name), sql.Literal(value)
-                    )
+                    sql.SQL("ALTER DATABASE {} SET {} = {}").format(sql.Identifier(target.database), sql.Identifier(name), sql.Literal(value))
                 )
             except psycopg.errors.InsufficientPrivilege:
                 grant = sql.SQL("GRANT SET ON PARAMETER {} TO {}").format(sql.Identifier(name), sql.Identifier(target.user))

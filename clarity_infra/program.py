@@ -82,7 +82,7 @@ def claim_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "imports": imports,
         "adopt": configuration.adopt_existing,
         "copied": found.copied,
-        "live": found.side != "source",
+        "live": found.side in ("target", "between"),
     }
 
 
@@ -93,7 +93,7 @@ def copy_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "database": settings.configuration.database,
         "active": settings.at_least("copy"),
         "revision": settings.configuration.copy_revision,
-        "live": found.side != "source" and settings.at_least("copy"),
+        "live": found.side in ("target", "between"),
     }
 
 
@@ -145,9 +145,7 @@ def env_values(settings: Settings, url: str) -> dict[str, str]:
 def next_steps(settings: Settings) -> list[str]:
     """What a person does after this run."""
     config = "pulumi config set stage"
-    stay = (
-        "MASTER_DATABASE_URL in .env still names the old database; drizzle-kit reads it: point it at the new one before the next migration"
-    )
+    stay = "MASTER_DATABASE_URL in .env still names the old database; drizzle-kit reads it: point it at the new one before the next migration"
     steps = {
         "provision": [f"{config} copy && pulumi up: make the verified copy; the application stays where it is"],
         "copy": [

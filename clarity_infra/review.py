@@ -19,7 +19,7 @@ from clarity_infra.settings import STAGES, Settings
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """What was found. `side` is the side that takes writes, or "between" where a run died between two steps."""
+    """What was found. `side` is the side that takes writes; "between" or "unsettled" where a run died between two steps."""
 
     existing: tuple[str, ...] = ()
     stage: str = ""
@@ -55,16 +55,14 @@ def review(settings: Settings, *, preview: bool) -> Review:
         warning = f"{error.what} The rest of this preview stands; what would happen to the data cannot be told from here."
         side = "target" if settings.at_least("cutover") else "source"
         return Review(hyperdrive=config, switched=switched, side=side, stage="", warnings=(warning,))
-    return dataclasses.replace(found, hyperdrive=config, switched=switched or found.side == "target")
+    return dataclasses.replace(found, hyperdrive=config, switched=switched or found.side in ("target", "between"))
 
 
 def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, ...]:
     """Which of database and roles exist on the target's server. Raises Unreachable or ConfigurationError."""
     configuration = settings.configuration
     with connection_to.connect(purpose="review") as connection:
-        databases = connection.execute(
-            "SELECT datname FROM pg_catalog.pg_database WHERE datname = %s", (configuration.database,)
-        ).fetchall()
+        databases = connection.execute("SELECT datname FROM pg_catalog.pg_database WHERE datname = %s", (configuration.database,)).fetchall()
         roles = connection.execute(
             "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s) ORDER BY rolname",
             ([configuration.read_write_role, configuration.user],),
@@ -78,7 +76,7 @@ def _databases(settings: Settings) -> Review:
     found = status(settings.move, target_exists=has_target)
     _refuse_stage(settings, found)
     lines = [f"stage: {found.stage or 'nothing yet'} -> {settings.stage}", *found.lines()]
-    if not found.copied:
+    if found.stage in ("", "provision"):
         looked = survey(settings.move, target_exists=has_target)
         if looked.blockers:
             raise Blocked(
@@ -86,7 +84,8 @@ def _databases(settings: Settings) -> Review:
                 remedy="deal with each, or accept it by name in `accept`.",
             )
         lines += looked.text().splitlines()
-    return Review(existing=existing, stage=found.stage, side=found.side, lines=tuple(lines))
+    side = found.side if found.side != "source" or not found.leftovers else "unsettled"
+    return Review(existing=existing, stage=found.stage, side=side, lines=tuple(lines))
 
 
 def _refuse_stage(settings: Settings, found: Status) -> None:
@@ -97,6 +96,12 @@ def _refuse_stage(settings: Settings, found: Status) -> None:
             f"Stage {settings.stage} cannot be entered: this environment is at {found.stage or 'no stage yet'}.",
             unchanged="Nothing was changed.",
             remedy=f"run `pulumi up` with stage {STAGES[now + 1]} first.",
+        )
+    if found.side in ("target", "between") and settings.stage == "provision":
+        raise Refused(
+            "Stage provision cannot be gone back to at once: the application is on the new database.",
+            unchanged="Nothing was changed.",
+            remedy="go back to stage copy first; `pulumi destroy` undoes everything.",
         )
     if found.stage == "cleanup" and wanted < now:
         raise Refused(

@@ -115,9 +115,7 @@ class Journal:
         if table is None:
             return []
         rows = self.connection.execute(
-            sql.SQL(
-                "SELECT step, run, at, facts FROM {} WHERE stack = %s AND (%s OR step = ANY(%s)) ORDER BY id"
-            ).format(table),
+            sql.SQL("SELECT step, run, at, facts FROM {} WHERE stack = %s AND (%s OR step = ANY(%s)) ORDER BY id").format(table),
             (self.stack, not steps, list(steps)),
         ).fetchall()
         return [Entry(step, run, at, facts) for step, run, at, facts in rows]
@@ -163,7 +161,7 @@ def exclusive(connection: psycopg.Connection, stack: str) -> Iterator[None]:
     row = connection.execute("SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended(%s, 0))", (key,)).fetchone()
     if not (row and row[0]):
         raise Refused(
-            f"Another run of stack {stack} is at work in database \"{connection.info.dbname}\".",
+            f'Another run of stack {stack} is at work in database "{connection.info.dbname}".',
             unchanged="This run changed nothing.",
             remedy="wait for it to end (a killed engine's provider goes on to its end), then run the same command again.",
         )

@@ -8,9 +8,11 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
+from clarity_infra.errors import Refused
 from clarity_infra.move.copy import copy, discard_copy
+from clarity_infra.move.evidence import finished_copy
 from clarity_infra.move.migrations import rehearse
-from clarity_infra.move.once import copied_already
+from clarity_infra.move.status import status
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
 
 
@@ -26,22 +28,34 @@ class DatabaseCopyProvider(ClarityProvider):
         return CreateResult(f"copy-{props['database']}", {**without_provider(props), "evidence": self._evidence(props)})
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
-        if _news.get("live"):  # past the cut-over nothing is copied; what create recorded stays
+        if _news.get("live"):  # past the cut-over nothing is copied or discarded; what create recorded stays
             return UpdateResult({**without_provider(_news), "evidence": _olds.get("evidence") or {}})
-        return UpdateResult({**without_provider(_news), "evidence": self._evidence(_news)})
+        if _olds.get("active") and not _news["active"]:
+            return UpdateResult({**without_provider(_news), "evidence": self._discarded(_news)})
+        afresh = bool(_olds.get("active")) and _olds.get("revision") != _news.get("revision")
+        return UpdateResult({**without_provider(_news), "evidence": self._evidence(_news, afresh=afresh)})
 
-    def _evidence(self, props: Properties) -> dict[str, Any]:
-        settings = self.settings(str(props["stack"]))
+    def _discarded(self, props: Properties) -> dict[str, Any]:
+        """Back to `provision`: what the copy made in the target goes, but never while the application may be using it."""
+        move = self.settings(str(props["stack"])).move
+        if status(move, target_exists=True).side != "source":
+            raise Refused(
+                "The copy is in use: the cut-over was not gone back from.",
+                unchanged="Nothing was changed.",
+                remedy="go back to stage copy first.",
+            )
+        discard_copy(move, say)
+        return {}
+
+    def _evidence(self, props: Properties, *, afresh: bool = False) -> dict[str, Any]:
         if not props["active"]:
-            if props.get("discard"):
-                discard_copy(settings.move, say)
             return {}
-        revision = int(props["revision"])
-        found = copied_already(settings.move, revision)
-        if found is not None:
+        settings = self.settings(str(props["stack"]))
+        evidence = None if afresh else finished_copy(settings.move)
+        if evidence is not None:
             say("the copy in the target is whole and verified: nothing to copy")
-            return found
-        evidence = copy(settings.move, run=uuid.uuid4(), revision=revision, progress=say)
+        else:
+            evidence = copy(settings.move, run=uuid.uuid4(), progress=say)
         return {**evidence, "migrations": rehearse(settings.move, settings.migrations)}
 
 

@@ -1,0 +1,35 @@
+# Everything here needs Python 3.11 to 3.13 and make; Go too, where no Pulumi command line is installed.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAGE ?= cutover
+PYTEST ?=
+
+.PHONY: help up preview down clean test lint
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile | awk -F' - ' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+up: $(VENV)/.installed ## Move a real database on this machine, stage by stage (STAGE=copy stops earlier)
+	@$(RUN) -m sandbox up --stage $(STAGE)
+
+preview: $(VENV)/.installed ## Show what the next `make up` would do, and change nothing
+	@$(RUN) -m sandbox preview
+
+down: $(VENV)/.installed ## Go back: pulumi destroy
+	@$(RUN) -m sandbox down
+
+clean: ## Stop the sandbox and remove it (the tools stay)
+	@if [ -d .sandbox ]; then $(MAKE) --no-print-directory $(VENV)/.installed && $(RUN) -m sandbox clean; fi
+
+test: $(VENV)/.installed ## Run every test (PYTEST="-k name" for some)
+	@PULUMI_CLI="$$($(RUN) -m sandbox cli)" && export PULUMI_CLI && $(RUN) -m pytest $(PYTEST)
+
+lint: $(VENV)/.installed ## Check style and types
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt toolchain/make-venv
+	@PYTHON="$(PYTHON)" toolchain/make-venv $(VENV)

@@ -1,0 +1,153 @@
+"""What can be asked of a stack outside of `pulumi up`?  `python -m clarity_infra COMMAND`; each only reads, unless it says otherwise.
+
+Exit status: 0 all is well; 1 something stands in the way or differs; 2 the question could not be answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+from clarity_infra.move.back import would_lose
+from clarity_infra.move.status import status
+from clarity_infra.move.survey import compare, survey
+from clarity_infra.review import existing_objects
+from clarity_infra.settings import PROJECT, Settings, explain
+
+Answer = tuple[int, str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; prints its answer as text, or as JSON with `--json`; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        code, text, data = options.answer(_settings(options), options)
+    except ClarityError as error:
+        code, text, data = 2 if isinstance(error, ConfigurationError | Unreachable) else 1, explain(error), {"error": explain(error)}
+    print(json.dumps(data, indent=2, default=str) if options.json else text, file=sys.stdout if code < 2 or options.json else sys.stderr)
+    return int(code)
+
+
+def _survey(settings: Settings, _: argparse.Namespace) -> Answer:
+    looked = survey(settings.move, target_exists=_target_exists(settings), count=True)
+    return 1 if looked.blockers else 0, looked.text(), looked.json()
+
+
+def _verify(settings: Settings, options: argparse.Namespace) -> Answer:
+    found = verify_move(settings.move, progress=_progress(options))
+    return 1 if found.differences else 0, found.text(), found.json()
+
+
+def _status(settings: Settings, _: argparse.Namespace) -> Answer:
+    found = status(settings.move, target_exists=_target_exists(settings))
+    steps = _next_steps(settings, found.stage)
+    data = {**found.json(), "next_steps": steps}
+    return 0, "\n".join([f"stage: {found.stage or 'nothing yet'}", *found.lines(), *(f"next: {step}" for step in steps)]), data
+
+
+def _rollback(settings: Settings, options: argparse.Namespace) -> Answer:
+    if not options.dry_run:
+        raise ConfigurationError(
+            "The way back is `pulumi up` at a lower stage, or `pulumi destroy`.", remedy="`rollback --dry-run` shows what it would carry."
+        )
+    found = would_lose(settings.move)
+    return 0, found.text(), found.json()
+
+
+def _next_steps(settings: Settings, stage: str) -> list[str]:
+    following = {"": "provision", "provision": "copy", "copy": "cutover", "cutover": "cleanup"}.get(stage)
+    return [f"pulumi config set stage {following} --stack {settings.stack} && pulumi up --stack {settings.stack}"] if following else []
+
+
+def _target_exists(settings: Settings) -> bool:
+    return f'database "{settings.configuration.database}"' in existing_objects(settings, settings.maintenance)
+
+
+def _progress(options: argparse.Namespace) -> Callable[[str], None]:
+    def show(line: str) -> None:
+        if not options.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """The stack's settings by `pulumi config`, or, with `--source` and `--target`, two URLs from the environment."""
+    configured = {} if options.source else _stack_configuration(options.stack)
+    if options.source:
+        configured = {"masterDatabaseUrl": _variable(options.source), "envFile": ""}
+        if options.target:
+            target = _variable(options.target)
+            configured |= {"targetDatabaseUrl": target, "database": Endpoint.from_url(target, name=options.target).database}
+        if options.user:
+            configured["user"] = options.user
+    if options.table:
+        configured["tables"] = json.dumps(options.table)
+    settings = Settings.read(options.stack or os.environ.get("PULUMI_STACK", "dev"), configured.get)
+    settings.check()
+    return settings
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name, "")
+    if not value:
+        raise ConfigurationError(f"The environment has no variable {name}.", remedy="name the variable that holds the URL, not the URL.")
+    return value
+
+
+def _stack_configuration(stack: str | None) -> dict[str, Any]:
+    """The configuration of the stack, decrypted, as the engine would hand it to the program."""
+    pulumi = shutil.which("pulumi")
+    if pulumi is None:
+        raise ConfigurationError(
+            "`pulumi` is not on PATH, so the stack's configuration cannot be read.",
+            remedy="install it, source .sandbox/env, or name the variables that hold the URLs with --source and --target.",
+        )
+    command = [pulumi, "config", "--json", "--show-secrets", "--non-interactive", *(["--stack", stack] if stack else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ConfigurationError(f"`pulumi config` failed: {reason}", remedy="select a stack with --stack, and set PULUMI_CONFIG_PASSPHRASE.")
+    prefix = f"{PROJECT}:"
+    return {
+        key.removeprefix(prefix): json.dumps(value["objectValue"]) if "objectValue" in value else value.get("value")
+        for key, value in json.loads(done.stdout).items()
+        if key.startswith(prefix)
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--stack", help="the stack whose configuration is used (default: the selected one)")
+    common.add_argument("--source", metavar="VARIABLE", help="without a stack: the variable that holds the admin's URL of the source")
+    common.add_argument("--target", metavar="VARIABLE", help="without a stack: the variable that holds the admin's URL of the target")
+    common.add_argument("--user", help="without a stack: the owner of the tables in the target")
+    common.add_argument("--table", action="append", help="a table of the move set, as schema.table; may be repeated")
+    common.add_argument("--json", action="store_true", help="the answer as JSON")
+    common.add_argument("--quiet", action="store_true", help="no progress")
+    parser = argparse.ArgumentParser(prog="python -m clarity_infra", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, answer, text in (
+        ("survey", _survey, "what would be moved, and what stands in the way"),
+        ("verify", _verify, "whether the target is equal to the source, row for row and object for object"),
+        ("status", _status, "which stage, which side takes writes, how old the evidence is, what is next"),
+        ("rollback", _rollback, "with --dry-run: what going back would carry or lose"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text, description=text)
+        command.set_defaults(answer=answer)
+        if name == "rollback":
+            command.add_argument("--dry-run", action="store_true", help="only count")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,355 @@
+"""How does the source become the live side again without a lost row? The way back, by stage or by `pulumi destroy`.
+
+What was written to the target since the cut-over is carried to the source by key, in the one transaction that takes the
+source's fence out of force. What has no place there stops it before anything is changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+
+from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.move import capture, fence
+from clarity_infra.move.carry import Key, Plan, Shape, at_rest, carry_until_equal, differing, shapes
+from clarity_infra.move.catalog import OURS, read_move_set
+from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
+from clarity_infra.move.cutover import close_idle_target, put_up_on_target
+from clarity_infra.move.digest import RowTooLarge, digest
+from clarity_infra.move.faults import reach
+from clarity_infra.move.journal import Journal, drop_empty_schema, exclusive
+from clarity_infra.move.locks import lock_out_writers
+from clarity_infra.move.migrations import TRACKING_TABLE
+from clarity_infra.move.model import Move, Progress, Table
+from clarity_infra.move.names import Name
+from clarity_infra.move.places import NoPlace, rows_without_place, without_place
+from clarity_infra.move.queries import query
+from clarity_infra.move.sequences import read_sequences, set_sequences
+
+# How often, and how long each time (milliseconds), a destroy asks for the moment without readers that dropping a trigger needs.
+DROP_TRIES = 20
+DROP_PATIENCE_MS = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What was written to one table of the target since the cut-over."""
+
+    table: str
+    inserted: int
+    updated: int
+    deleted: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """What going back would carry, and what it could not: `no_place` names rows and values the source cannot hold."""
+
+    written: tuple[Written, ...]
+    no_place: tuple[str, ...]
+
+
+def go_back(
+    move: Move,
+    switch: Switch,
+    *,
+    run: uuid.UUID,
+    discard: str = "",
+    lock_budget: float,
+    alive: Callable[[], bool],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Makes the source the live side again, with every row written to the target since; done already, it changes nothing.
+
+    `discard`, equal to the target database's name, gives up what has no place in the source; everything else is carried.
+    Gives {"carried": {table: {...}}, "discarded": [...], "at": ...}. Raises Refused, with nothing changed, where something
+    has no place in the source or the source was changed behind the fence; ClarityError where a step fails.
+    """
+    with crossing(move, switch, run, progress) as way:
+        return _GoBack(way, discard, lock_budget, alive).make()
+
+
+def would_lose(move: Move) -> Loss:
+    """What was written to the target since the cut-over, and what of it the source has no place for. Reads only.
+
+    Nothing where the target is not live. The target stays live, so the figures are those of this moment.
+    """
+    with (
+        move.source.connect(purpose="look") as source,
+        move.target.connect(autocommit=False, role=move.owner, purpose="look") as target,
+    ):
+        if not fence.standing_of(source, move.stack).in_force:
+            return Loss((), ())
+        target.isolation_level = IsolationLevel.REPEATABLE_READ
+        target.read_only = True
+        move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
+        tables = [table for table in move_set.tables if table.name != move_set.tracking]
+        written = []
+        for name, shape in shapes(target, source, tables).items():
+            plan = differing(target, source, shape)
+            if not plan.empty():
+                written.append(Written(str(name), len(plan.insert), len(plan.update), len(plan.delete)))
+        lost = without_place(source, target, tables, _new_tables(target, move_set.tables))
+        return Loss(tuple(written), tuple(str(item) for item in lost))
+
+
+def _new_tables(target: psycopg.Connection[Any], tables: tuple[Table, ...]) -> list[Name]:
+    known = {table.name for table in tables}
+    rows = target.execute(query("crossing_tables"), {"prefix": OURS}).fetchall()
+    return [name for schema, table in rows if (name := Name(schema, table)) not in known and table != TRACKING_TABLE]
+
+
+@dataclasses.dataclass
+class _GoBack:
+    """One run of the way back."""
+
+    way: Crossing
+    discard: str
+    lock_budget: float
+    alive: Callable[[], bool]
+    evidence: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def make(self) -> dict[str, Any]:
+        way = self.way
+        if fence.standing_of(way.source, way.move.stack).in_force:
+            self._check_source_untouched()
+            self._refuse_losses()
+            self._try_out()
+        way.advance(
+            "go back",
+            {
+                "close target": self.close_target,
+                "bring back": self.bring_back,
+                "switch to source": self.switch_to_source,
+                "settle back": self.settle_back,
+            },
+        )
+        return self.evidence
+
+    # Before anything is changed
+
+    def _check_source_untouched(self) -> None:
+        """The fenced source is as the cut-over's proof found it; else somebody wrote behind the fence, and that would be undone."""
+        way = self.way
+        entry = way.source_journal.last("fenced", "cut over")
+        if entry is None or entry.step != "cut over":
+            return
+        recorded = {facts["table"]: facts["digest"] for facts in entry.facts["tables"]}
+        changed = [
+            str(table.name)
+            for table in way.moved.with_rows
+            if str(table.name) in recorded and _digest_of(way.source, table) != recorded[str(table.name)]
+        ]
+        if changed:
+            raise Refused(
+                f"The source was changed behind its fence, in {', '.join(changed)}: going back would undo that.",
+                unchanged="Nothing was changed.",
+                remedy="bring these rows to the target by hand, or set the source's back; then run the same command again.",
+            )
+
+    def _losses(self) -> list[NoPlace]:
+        way = self.way
+        with way.move.target.connect(role=way.move.owner, purpose="way back") as target:
+            return without_place(way.source, target, way.moved.tables, _new_tables(target, way.move_set.tables))
+
+    def _refuse_losses(self) -> None:
+        losses = self._losses()
+        if losses and self.discard != self.way.move.target.database:
+            raise Refused(
+                "The source has no place for what was written since the cut-over:\n" + "\n".join(f"  - {loss}" for loss in losses),
+                unchanged="Nothing was changed; the target is live.",
+                remedy=f'move it by hand, or give it up by name: discard = "{self.way.move.target.database}" (all the rest is carried back).',
+            )
+        self.evidence["discarded"] = [str(loss) for loss in losses]
+
+    def _try_out(self) -> None:
+        """Carries everything in a transaction of the source that is rolled back, the target live: what cannot be, shows now."""
+        self.way.progress("trying out what will be carried back")
+        self._carry_back(trial=True)
+
+    # The steps
+
+    def close_target(self) -> None:
+        """From here on the target takes no writes; those that were under way are waited for."""
+        way = self.way
+        names = way.target_tables()
+        fence.prepare(way.target, way.move.stack, names)
+        with way.move.target.connect(autocommit=False, purpose="way back lock") as lock:
+            hold = lock_out_writers(lock, names, budget=self.lock_budget, progress=way.progress)
+            put_up_on_target(way, lock, names)
+            lock.commit()
+        way.progress(f"the target takes no more writes; they waited {hold.waited():.2f} s at most")
+
+    def bring_back(self) -> None:
+        """Carries, and opens the source, in one transaction."""
+        way = self.way
+        close_idle_target(way)  # tables that appeared since it was closed
+        try:
+            self._refuse_losses()
+            self._carry_back(trial=False)
+        except Refused:
+            self._open_target_again()
+            raise
+
+    def _open_target_again(self) -> None:
+        """Nothing was brought back, so the target stays the live side, if the application is still sent there."""
+        way = self.way
+        if way.switch.where() != "source":
+            with way.target.transaction():
+                fence.take_out_of_force(way.target, way.move.stack)
+
+    def _carry_back(self, *, trial: bool) -> None:
+        way = self.way
+        fences = frozenset((fence.trigger_name(way.move.stack),))
+        with (
+            way.move.source.connect(autocommit=False, purpose="way back") as source,
+            way.move.target.connect(autocommit=False, role=way.move.owner, purpose="way back") as target,
+        ):
+            target.isolation_level = IsolationLevel.REPEATABLE_READ
+            lock_out_writers(source, way.tables, budget=self.lock_budget, progress=way.progress)
+            # Nobody writes to a fenced source, so a long hold keeps nobody waiting.
+            source.execute("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
+            shaped = shapes(target, source, way.moved.tables)
+            lost = self._lost_keys(target, shaped)
+
+            def compare() -> dict[Name, Plan]:
+                return {name: _plan(target, source, shape, lost) for name, shape in shaped.items()}
+
+            with at_rest(source, way.tables, leave=fences):
+                _, plans, left = carry_until_equal(target, source, shaped, compare)
+            if left:
+                raise Refused(
+                    f"Rows of {', '.join(map(str, left))} are not equal after they were carried back.",
+                    unchanged="Nothing was changed; the target is live.",
+                    remedy="report this; the target keeps every row.",
+                )
+            if trial:
+                source.rollback()
+                return
+            fence.take_out_of_force(source, way.move.stack)
+            set_sequences(source, read_sequences(target, way.moved.sequences))
+            self._commit(source, plans)
+
+    def _commit(self, source: psycopg.Connection, plans: Mapping[Name, Plan]) -> None:
+        way = self.way
+        self.evidence["carried"] = {
+            str(name): {"inserted": len(plan.insert), "updated": len(plan.update), "deleted": len(plan.delete)}
+            for name, plan in plans.items()
+            if not plan.empty()
+        }
+        Journal(source, way.move.stack).append("gone back", way.run, **self.evidence)
+        if not self.alive():
+            raise Refused(
+                "The engine that started this run is gone.",
+                unchanged="Nothing was changed; the target is live.",
+                remedy="run `pulumi cancel`, then the same command again.",
+            )
+        reach("before the source is opened")
+        source.commit()
+        reach("source opened")
+        way.progress("the source takes writes again")
+
+    def _lost_keys(self, target: psycopg.Connection, shaped: Mapping[Name, Shape]) -> dict[Name, frozenset[Key]]:
+        """The rows that are given up because the source cannot hold them."""
+        if self.discard != self.way.move.target.database:
+            return {}
+        return rows_without_place(target, shaped, self._losses())
+
+    def switch_to_source(self) -> None:
+        """Sends the application to the source; a GET decides where no answer, or an error, came."""
+        way = self.way
+        try:
+            way.switch.to_source()
+        except ClarityError as error:
+            reach("switch back answered with an error")
+            if way.switch.where() == "target":
+                raise ClarityError(
+                    str(error),
+                    unchanged="The source is live and holds every row, but the application is still sent to the target, which takes no writes.",
+                    remedy="run the same command again; it goes on from what it finds.",
+                ) from None
+        reach("switched back")
+
+    def settle_back(self) -> None:
+        """Ends the application's sessions on the target, whose fence stays up: old connections may live on for minutes."""
+        way = self.way
+        self.evidence.setdefault("carried", {})
+        self.evidence["at"] = datetime.datetime.now(datetime.UTC).isoformat()
+        self.evidence["sessions_ended"] = way.end_sessions(way.target) + self._end_owner_sessions()
+        capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
+        fence.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
+
+    def _end_owner_sessions(self) -> int:
+        """The owner of the target's tables is the application, and may end its own sessions whatever the admin may."""
+        way = self.way
+        with way.move.target.connect(role=way.move.owner, purpose="way back") as target:
+            return way.end_sessions(target, users=(way.move.owner,))
+
+
+def _plan(target: psycopg.Connection, source: psycopg.Connection, shape: Shape, lost: Mapping[Name, frozenset[Key]]) -> Plan:
+    """What to carry of one table, without the rows that are given up."""
+    found, gone = differing(target, source, shape), lost.get(shape.name, frozenset())
+    return dataclasses.replace(
+        found,
+        insert=tuple(key for key in found.insert if key not in gone),
+        update=tuple(key for key in found.update if key not in gone),
+    )
+
+
+def _digest_of(connection: psycopg.Connection, table: Table) -> str:
+    try:
+        return digest(connection, table, table.column_names).value
+    except RowTooLarge:
+        return digest(connection, table, table.column_names, grain="columns").value
+
+
+def undo(
+    move: Move,
+    switch: Switch,
+    *,
+    run: uuid.UUID,
+    discard: str = "",
+    lock_budget: float,
+    alive: Callable[[], bool],
+    progress: Progress,
+) -> dict[str, Any]:
+    """The whole way back for `pulumi destroy`: goes back where it was cut over, then leaves nothing of ours on the source.
+
+    Asks for the target only where the source says that rows are there, so that it can be repeated after the target is gone.
+    Raises as `go_back` does, before anything is removed.
+    """
+    evidence: dict[str, Any] = {}
+    with move.source.connect(purpose="undo") as source:
+        fenced = bool(fence.standing_of(source, move.stack).in_force)
+        begun = Journal(source, move.stack).last("fenced", "cut over", "lifted", "gone back") is not None
+    if fenced or (begun and switch.where() == "target"):
+        evidence = go_back(move, switch, run=run, discard=discard, lock_budget=lock_budget, alive=alive, progress=progress)
+    with move.source.connect(purpose="undo") as source, exclusive(source, move.stack):
+        reach("before the source is tidied")
+        _leave_nothing(source, move.stack)
+    return evidence
+
+
+def _leave_nothing(source: psycopg.Connection, stack: str) -> None:
+    """Removes fence, capture and journal of the stack, and the schema where nothing else is in it."""
+    left: list[Name] = []
+    for _ in range(DROP_TRIES):
+        left = fence.drop(source, stack, patience_ms=DROP_PATIENCE_MS)
+        left += capture.drop(source, stack, patience_ms=DROP_PATIENCE_MS)
+        if not left:
+            break
+    if left:
+        raise ClarityError(
+            f"The fence's triggers are disabled, but cannot be dropped from {', '.join(sorted({str(n) for n in left}))}:"
+            " somebody reads these tables without a pause.",
+            unchanged="The source is live; nothing is lost.",
+            remedy="run the same command again when long queries on these tables have ended.",
+        )
+    Journal(source, stack).forget()
+    drop_empty_schema(source)

@@ -1,0 +1,104 @@
+"""What do the bodies of functions call and read? The server keeps text bodies as text, so this is a careful look at words.
+
+A name in a body may be built at run time, or stand for something else: what is found is an obstacle that can be accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from clarity_infra.move.model import Blocker
+from clarity_infra.move.queries import query
+
+# A comment, a name (bare or quoted, as many parts as there are), or a quoted string.
+_WORDS = re.compile(
+    r"""--[^\n]* | /\*.*?\*/
+      | (?P<name> (?:[^\W\d][\w$]* | "(?:[^"]|"")+") (?:\s*\.\s*(?:[^\W\d][\w$]* | "(?:[^"]|"")+"))* )
+      | (?P<other> \S)""",
+    re.VERBOSE | re.DOTALL,
+)
+_PART = re.compile(r'[^\W\d][\w$]*|"(?:[^"]|"")+"')
+# Words after which a relation is named, and words that may stand between.
+_BEFORE_RELATION = {"from", "join", "into", "update", "table", "truncate", "using", "only", "copy", "lock"}
+_RELATION_FUNCTIONS = {"nextval", "currval", "setval", "lastval"}
+
+
+def obstacles(connection: psycopg.Connection[Any], members: Collection[tuple[int, int]], ours: str) -> list[Blocker]:
+    """Functions of the set that name something that stays, and functions that stay and name a table of the set."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        functions = cursor.execute(query("catalog_bodies"), {"prefix": ours}).fetchall()
+        if not functions:
+            return []
+        names = cursor.execute(query("catalog_names"), {"prefix": ours}).fetchall()
+        procedures = int(cursor.execute("SELECT 'pg_catalog.pg_proc'::regclass::oid AS oid").fetchall()[0]["oid"])
+    known: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in names:
+        known.setdefault((row["kind"], row["name"]), []).append(row)
+    found: list[Blocker] = []
+    for function in functions:
+        moves = (procedures, function["oid"]) in members
+        named = _named_in(function["prosrc"], known)
+        for row in named:
+            thing = f"{row['kind']} {row['nspname']}.{row['name']}"
+            other_moves = (row["classid"], row["oid"]) in members
+            if moves and not other_moves:
+                found.append(
+                    Blocker(
+                        function["object"],
+                        f"its body names {thing}, which does not move",
+                        "move that too, rewrite the function, or accept it if it works without",
+                    )
+                )
+            elif not moves and other_moves and row["kind"] == "relation":
+                found.append(
+                    Blocker(
+                        function["object"],
+                        f"it stays, and its body names {thing}, which moves",
+                        "drop it, or accept that it stays behind and sees the old rows only",
+                    )
+                )
+    return found
+
+
+def _named_in(body: str, known: dict[tuple[str, str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The known objects the body names where a relation or a function call can stand."""
+    found: dict[int, dict[str, Any]] = {}
+    for kind, parts in _mentions(body):
+        for row in known.get((kind, parts[-1]), ()):
+            if len(parts) == 1 or parts[-2] == row["nspname"]:
+                found[row["oid"]] = row
+    return list(found.values())
+
+
+def _mentions(body: str) -> Iterator[tuple[str, list[str]]]:
+    """(kind, parts of the name) of everything that reads like a relation or a call; names folded as the server folds them."""
+    words: list[tuple[str, list[str]]] = []
+    for match in _WORDS.finditer(body):
+        if match["name"]:
+            words.append((match["name"], [_folded(part) for part in _PART.findall(match["name"])]))
+        elif match["other"]:
+            words.append((match["other"], []))
+    for position, (_, parts) in enumerate(words):
+        if not parts:
+            continue
+        before = words[position - 1][1] if position else []
+        after = words[position + 1][0] if position + 1 < len(words) else ""
+        if (before and before[-1] in _BEFORE_RELATION) or after == "%" or len(parts) > 1 or _in_string_call(words, position):
+            yield "relation", parts
+        if after == "(":
+            yield "function", parts
+
+
+def _in_string_call(words: list[tuple[str, list[str]]], position: int) -> bool:
+    """Whether the word is the quoted argument of nextval and its like."""
+    window = [part for _, parts in words[max(0, position - 4) : position] for part in parts]
+    return words[position - 1][0] == "'" and bool(_RELATION_FUNCTIONS & set(window))
+
+
+def _folded(part: str) -> str:
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part.lower()

@@ -1,0 +1,172 @@
+"""What do a cut-over and its way back share? Their connections, the facts they decide by, and the loop that takes the steps."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import psycopg
+
+from clarity_infra.errors import ClarityError
+from clarity_infra.move import fence, state
+from clarity_infra.move.catalog import OURS, read_move_set
+from clarity_infra.move.faults import reach
+from clarity_infra.move.journal import Journal, exclusive
+from clarity_infra.move.migrations import Migrations, wait
+from clarity_infra.move.model import Move, MoveSet, Progress
+from clarity_infra.move.names import Name
+from clarity_infra.move.queries import query
+from clarity_infra.move.state import Command, Facts, Origin, Step
+
+# How Cloudflare's Hyperdrive introduces itself to an origin.
+# https://developers.cloudflare.com/hyperdrive/observability/troubleshooting/
+APPLICATIONS = ("Cloudflare Hyperdrive",)
+
+# How long the removal of a disabled trigger may hold up the readers of one table, in milliseconds.
+PATIENCE_MS = 200
+
+
+class Switch(Protocol):
+    """Sends the application to a side. Each method may raise ClarityError; `where` decides what became of it."""
+
+    def where(self) -> Origin:
+        """The side the application is sent to, asked afresh. Raises Unreachable where that cannot be known."""
+
+    def to_target(self) -> None:
+        """Sends the application to the target."""
+
+    def to_source(self) -> None:
+        """Sends the application to the source."""
+
+
+@dataclasses.dataclass
+class Crossing:
+    """One run between the two sides, with the stack's lock held on both. `source` and `target` are in autocommit mode.
+
+    `rows` is a session of the target's owner for carrying rows, `snapshot` one that sees the target as it was at the moment the
+    source was fenced.
+    """
+
+    move: Move
+    switch: Switch
+    run: uuid.UUID
+    progress: Progress
+    source: psycopg.Connection
+    target: psycopg.Connection
+    move_set: MoveSet
+    stack: contextlib.ExitStack = dataclasses.field(repr=False)
+    snapshot: psycopg.Connection | None = None
+
+    @property
+    def tables(self) -> tuple[Name, ...]:
+        """Every table of the set, partitioned parents among them."""
+        return tuple(table.name for table in self.move_set.tables)
+
+    @property
+    def moved(self) -> MoveSet:
+        """The set without Drizzle's tracking table, which records what was done to one database and is never carried."""
+        tables = tuple(table for table in self.move_set.tables if table.name != self.move_set.tracking)
+        mine = {table.name for table in tables}
+        sequences = tuple(s for s in self.move_set.sequences if s.table is None or s.table in mine)
+        return dataclasses.replace(self.move_set, tables=tables, sequences=sequences)
+
+    @property
+    def source_journal(self) -> Journal:
+        """The stack's journal in the source."""
+        return Journal(self.source, self.move.stack)
+
+    @property
+    def target_journal(self) -> Journal:
+        """The stack's journal in the target."""
+        return Journal(self.target, self.move.stack)
+
+    def open_source(self, *, autocommit: bool = False, purpose: str) -> psycopg.Connection:
+        """Another session of the source's admin, closed with the run."""
+        return self._keep(self.move.source.connect(autocommit=autocommit, purpose=purpose))
+
+    def open_target(self, *, autocommit: bool = False, purpose: str) -> psycopg.Connection:
+        """Another session of the target's owner, closed with the run."""
+        return self._keep(self.move.target.connect(autocommit=autocommit, role=self.move.owner, purpose=purpose))
+
+    def _keep(self, connection: psycopg.Connection) -> psycopg.Connection:
+        self.stack.callback(connection.close)
+        return connection
+
+    def facts(self, migrations: Migrations | None = None) -> Facts:
+        """Where the move is, asked afresh of both databases and of whoever sends the application.
+
+        Raises Unreachable where Cloudflare does not answer.
+        """
+        source_fenced = bool(fence.standing_of(self.source, self.move.stack).in_force)
+        target_fenced = bool(fence.standing_of(self.target, self.move.stack).in_force)
+        waiting = False
+        if migrations is not None and source_fenced and target_fenced:
+            with self.move.target.connect(role=self.move.owner, purpose="migrations") as connection:
+                waiting = wait(connection, self.move.tracking, migrations)
+        return Facts(source_fenced, target_fenced, self.switch.where(), waiting)
+
+    def target_tables(self) -> list[Name]:
+        """Every table of the target an application could write to, those that later migrations made among them."""
+        return [Name(schema, name) for schema, name in self.target.execute(query("crossing_tables"), {"prefix": OURS})]
+
+    def advance(self, command: Command, steps: Mapping[Step, Callable[[], None]], migrations: Migrations | None = None) -> None:
+        """Takes the steps of the table of transitions, each decided from what is found, until the command's last one.
+
+        Raises ClarityError where a step did not lead where the table says.
+        """
+        while True:
+            found = self.facts(migrations)
+            transition = state.next_transition(command, found)
+            reach(f"before {transition.step}")
+            steps[transition.step]()
+            reach(f"after {transition.step}")
+            if transition.step in state.LAST:
+                return
+            self._check(transition, found, migrations)
+
+    def _check(self, transition: state.Transition, before: Facts, migrations: Migrations | None) -> None:
+        after, expected = self.facts(migrations), transition.leads_to(before)
+        if (after.source_fenced, after.target_fenced) != (expected.source_fenced, expected.target_fenced):
+            raise ClarityError(
+                f'The step "{transition.step}" was taken, but the databases do not show it ({after.name}).',
+                remedy="run the same command again; it goes on from what it finds.",
+            )
+        if transition.step.startswith("switch") and after.origin != expected.origin:
+            raise ClarityError(
+                f"Cloudflare took the new origin, but still sends the application to the {after.origin}.",
+                unchanged="The side the application is sent to takes no writes; none are lost.",
+                remedy="run the same command again; it goes on from what it finds.",
+            )
+
+    def end_sessions(self, connection: psycopg.Connection, *, users: tuple[str, ...] = ()) -> int:
+        """Ends the application's sessions in this database as far as the admin may; how many. Their pool then connects anew."""
+        with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
+            found = {"applications": list(APPLICATIONS), "users": list(users)}
+            row = connection.execute(query("crossing_end_sessions"), found).fetchone()
+            return int(row[0]) if row else 0
+        return 0
+
+
+@contextlib.contextmanager
+def crossing(move: Move, switch: Switch, run: uuid.UUID, progress: Progress) -> Iterator[Crossing]:
+    """Connects to both sides, takes the stack's lock on both and reads the move set.
+
+    Raises Refused where another run of this stack is at work, Unreachable and ConfigurationError as connecting does.
+    """
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(move.source.connect(purpose="cut-over"))
+        target = stack.enter_context(move.target.connect(purpose="cut-over"))
+        stack.enter_context(exclusive(target, move.stack))
+        stack.enter_context(exclusive(source, move.stack))
+        move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
+        try:
+            yield Crossing(move, switch, run, progress, source, target, move_set, stack)
+        except psycopg.Error as error:
+            raise ClarityError(
+                f"A statement failed, or a connection was lost: {error.diag.message_primary or type(error).__name__}.",
+                unchanged="No write is lost: the side that holds every row is the only one that may take writes.",
+                remedy="run the same command again; it goes on from what it finds.",
+            ) from None

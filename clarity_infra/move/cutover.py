@@ -1,0 +1,582 @@
+"""How does the target become the live side without a lost write? The cut-over: every step repeatable, decided from what is found.
+
+The order of the steps is the table in `state`; what each does is here. Until the source's fence is committed nothing has
+happened to the application but short waits; from then on the target holds every acknowledged write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel, sql
+
+from clarity_infra.errors import ClarityError, Refused, VerificationFailed
+from clarity_infra.move import capture, fence, migrations, state
+from clarity_infra.move.carry import Carried, Plan, Shape, at_rest, carry, carry_until_equal, columns, differing, plan, shapes
+from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
+from clarity_infra.move.differences import changed_keys
+from clarity_infra.move.digest import Digest, RowTooLarge, digest, probed
+from clarity_infra.move.faults import reach
+from clarity_infra.move.journal import Journal
+from clarity_infra.move.locks import Hold, Watch, lock_out_writers
+from clarity_infra.move.migrations import Migrations
+from clarity_infra.move.model import Move, Progress, Table
+from clarity_infra.move.names import Name
+from clarity_infra.move.sequences import read_sequences, set_sequences
+
+# Rounds of bringing near without a lock: more do not help where writers are faster than this program.
+ROUNDS = 6
+# So few changes are carried under the lock without anybody noticing.
+NEAR = 500
+# Writers are never kept waiting longer than this (seconds) once they are locked out, except for tables without a key.
+LONGEST_HOLD = 10.0
+# Rows are counted under the lock where the last counts took no longer than this (seconds); the digests afterwards count anyway.
+COUNTING = 0.3
+
+STEPS_IN_SOURCE = ("fenced", "cut over", "lifted", "gone back")
+
+
+def cut_over(
+    move: Move,
+    switch: Switch,
+    pending: Migrations,
+    *,
+    run: uuid.UUID,
+    lock_budget: float,
+    alive: Callable[[], bool],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Makes the target the live side; done already, it says so and changes nothing.
+
+    `alive` is asked right before the source is fenced: false means that whoever started this run is gone. Gives the
+    evidence: "waited_seconds" (the longest a writer can have waited), "carried" (changes brought over under the lock),
+    "tables" (rows and digest of each, equal on both sides), "migrations" (tags applied), "at" and more.
+
+    Raises Refused where a condition does not hold or writers leave no moment for the lock (nothing changed), ClarityError where a
+    migration or the switch fails (the source takes writes again, if Cloudflare shows that the application is still sent
+    there), VerificationFailed where the sides were not equal after all (the target is live; no clean-up until resolved).
+    """
+    with crossing(move, switch, run, progress) as way:
+        return _CutOver(way, pending, lock_budget, alive).make()
+
+
+@dataclasses.dataclass
+class _CutOver:
+    """One run of the cut-over."""
+
+    way: Crossing
+    pending: Migrations
+    lock_budget: float
+    alive: Callable[[], bool]
+    froze: bool = False
+    rewritten: frozenset[str] = frozenset()
+    early: dict[str, Digest] = dataclasses.field(default_factory=dict)
+    evidence: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def make(self) -> dict[str, Any]:
+        self.way.advance(
+            "cut over",
+            {
+                "close target": self.close_target,
+                "freeze source": self.freeze_source,
+                "migrate": self.migrate,
+                "switch to target": self.switch_to_target,
+                "open target": self.open_target,
+                "settle": self.settle,
+            },
+            self.pending,
+        )
+        return self.evidence
+
+    # Before the source is fenced
+
+    def close_target(self) -> None:
+        """The copy takes no writes from here on until it goes live, so that never two sides do."""
+        way = self.way
+        self._check_copied()
+        Journal(way.source, way.move.stack).open()
+        Journal(way.target, way.move.stack).open()
+        close_idle_target(way)
+
+    def freeze_source(self) -> None:
+        """Brings the copy near, locks, carries what is left, and puts the fence up in the lock's own transaction."""
+        way = self.way
+        self._check_copied()
+        self._check_alike()
+        self._check_migrations()
+        tables = capture.noted(way.moved.tables)
+        with way.open_source(purpose="cut-over lock") as lock, way.open_target(purpose="cut-over rows") as rows:
+            shaped = shapes(way.source, rows, tables)
+            try:
+                self._freeze(lock, rows, tables, shaped)
+            except psycopg.Error as error:
+                self._after_lost_connection(error)
+            finally:
+                with contextlib.suppress(psycopg.Error):
+                    lock.rollback()
+                if not self._source_fenced():
+                    self._remove_capture()
+
+    def _freeze(
+        self,
+        lock: psycopg.Connection,
+        rows: psycopg.Connection,
+        tables: tuple[Table, ...],
+        shaped: Mapping[Name, Shape],
+    ) -> None:
+        way = self.way
+        waited = self._install_capture(lock, tables)
+        reach("capture installed")
+        estimate = self._bring_near(rows, tables, shaped)
+        fence.prepare(way.source, way.move.stack, way.tables)
+        counting = self._count(rows, shaped)
+        limit = max(LONGEST_HOLD, 3 * estimate + 5)
+        hold = lock_out_writers(lock, way.tables, budget=self.lock_budget, progress=way.progress)
+        reach("source locked")
+        watch = Watch(lock, (rows,), limit=limit)
+        try:
+            with watch:
+                carried = self._carry_rest(lock, rows, tables, shaped, count=counting <= COUNTING)
+                reach("rest carried")
+                self._raise_fence(lock, hold, carried, waited, counted=counting <= COUNTING)
+        except psycopg.Error:
+            if watch.ran_out:
+                raise Refused(
+                    f"What was left to carry took longer than {limit:.0f} s, for which writers would have had to wait.",
+                    unchanged="The locks were let go; nothing was changed.",
+                    remedy="run the same command again when less is written.",
+                ) from None
+            raise
+
+    def _check_copied(self) -> None:
+        """The copy's own record in the target says that it was made and verified."""
+        entry = self.way.target_journal.last("copy-started", "copied", "copy-discarded")
+        if entry is None or entry.step != "copied":
+            raise Refused(
+                "There is no verified copy to cut over to"
+                + (": a copy was begun and not finished." if entry and entry.step == "copy-started" else "."),
+                unchanged="Nothing was changed.",
+                remedy="bring the stack to stage copy first.",
+            )
+
+    def _check_alike(self) -> None:
+        """Source and target still have the columns that were copied; a difference would make rows unequal later."""
+        here = columns(self.way.source, self.way.tables)
+        there = columns(self.way.target, self.way.tables)
+        different = [
+            f"{name}.{column.name}" + ("" if column.name in names else " (missing in the target)")
+            for name, found in here.items()
+            for names in [{other.name: other.type for other in there.get(name, ())}]
+            for column in found
+            if names.get(column.name) != column.type
+        ]
+        went_back = self.way.source_journal.last("gone back", "lifted")
+        if different and went_back is None:
+            raise Refused(
+                "The source's tables changed since they were copied: " + ", ".join(different[:10]) + ".",
+                unchanged="Nothing was changed.",
+                remedy="raise copyRevision, so that a copy with the new structure is made.",
+            )
+
+    def _check_migrations(self) -> None:
+        """No migration reached the source after the copy; and what is pending can be applied, which tables it rewrites."""
+        way = self.way
+        tracking = way.move_set.tracking
+        if tracking is not None:
+            rows = sql.SQL("SELECT hash, created_at FROM {}").format(tracking.identifier())
+            with way.open_target(purpose="migrations") as target:
+                known = set(target.execute(rows).fetchall())
+            new = [row for row in way.source.execute(rows).fetchall() if row not in known]
+            if new:
+                raise Refused(
+                    f"{len(new)} migration(s) were applied to the source after it was copied.",
+                    unchanged="Nothing was changed.",
+                    remedy="raise copyRevision, so that a copy with the new structure is made.",
+                )
+        rehearsal = migrations.rehearse(way.move, self.pending)
+        self.rewritten = frozenset(rehearsal["rewritten"])
+
+    def _install_capture(self, lock: psycopg.Connection, tables: tuple[Table, ...]) -> float:
+        """From here on the keys of changed rows are noted. Gives how long a writer can have waited for it."""
+        way = self.way
+        self._silence_leftovers(lock)
+        capture.prepare(way.source, way.move.stack, tables)
+        names = [table.name for table in tables]
+        hold = lock_out_writers(lock, names, budget=self.lock_budget, progress=way.progress)
+        capture.put_up(lock, way.move.stack, tables)
+        lock.commit()
+        return hold.waited()
+
+    def _silence_leftovers(self, lock: psycopg.Connection) -> None:
+        """A dead run's capture is put out of force before its notes go, or writers would wait for them."""
+        way = self.way
+        left = capture.leftovers(way.source, way.move.stack)
+        if left:
+            way.progress(f"removing the capture that an earlier run left on {len(left)} table(s)")
+            lock_out_writers(lock, left, budget=self.lock_budget, progress=way.progress)
+            capture.take_out_of_force(lock, way.move.stack)
+            lock.commit()
+            capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
+
+    def _bring_near(self, rows: psycopg.Connection, tables: tuple[Table, ...], shaped: Mapping[Name, Shape]) -> float:
+        """Carries what differs, without a lock, until little is left. Gives the seconds that tables without a key will take."""
+        way = self.way
+        method = probed(way.source, rows)
+        rows.rollback()
+        keyless = 0.0
+        with way.open_source(purpose="cut-over near") as source:
+            source.isolation_level = IsolationLevel.REPEATABLE_READ
+            for number in range(ROUNDS):
+                notes = capture.take(source, way.move.stack, tables)
+                whole = frozenset(shaped) if number == 0 else notes.whole
+                plans: dict[Name, Plan] = {}
+                for name, shape in shaped.items():
+                    started = time.monotonic()
+                    if name in whole:
+                        plans[name] = differing(source, rows, shape, method=method)
+                        if not shape.key and number == 0:
+                            keyless += time.monotonic() - started
+                    elif name in notes.keys:
+                        plans[name] = plan(source, rows, shape, notes.keys[name])
+                carried = Carried()
+                if any(not found.empty() for found in plans.values()):
+                    with at_rest(rows, shaped):
+                        carried = carry(source, rows, shaped, plans)
+                rows.commit()
+                source.commit()
+                reach("brought near")
+                if number:
+                    way.progress(f"carried {carried.total()} changes without a lock")
+                if number and notes.count() <= NEAR and not notes.whole - _keyless(shaped):
+                    break
+        if keyless > 1:
+            way.progress(f"tables without a key are compared whole under the lock: writers will wait about {keyless:.0f} s")
+        return keyless
+
+    def _count(self, rows: psycopg.Connection, shaped: Mapping[Name, Shape]) -> float:
+        """How long counting all rows takes now, in seconds."""
+        started = time.monotonic()
+        for shape in shaped.values():
+            _rows_of(self.way.source, shape)
+            _rows_of(rows, shape)
+        rows.rollback()
+        return time.monotonic() - started
+
+    def _carry_rest(
+        self,
+        lock: psycopg.Connection,
+        rows: psycopg.Connection,
+        tables: tuple[Table, ...],
+        shaped: Mapping[Name, Shape],
+        *,
+        count: bool,
+    ) -> int:
+        """Under the lock: carries what was noted, and proves that every changed row and the sequences are equal."""
+        way = self.way
+        if not capture.intact(lock, way.move.stack, tables):
+            raise Refused(
+                "The triggers that note changed rows were removed by somebody during the cut-over.",
+                unchanged="Nothing was changed.",
+                remedy="find out by whom, then run the same command again.",
+            )
+        notes = capture.take(lock, way.move.stack, tables)
+
+        def compare() -> dict[Name, Plan]:
+            return {name: self._plan(lock, rows, shape, notes) for name, shape in shaped.items()}
+
+        with at_rest(rows, shaped):
+            carried, _, left = carry_until_equal(lock, rows, shaped, compare)
+        if count:
+            left += [name for name, shape in shaped.items() if _rows_of(lock, shape) != _rows_of(rows, shape)]
+        if left:
+            raise VerificationFailed(
+                [f"{name}: rows differ after they were carried" for name in dict.fromkeys(left)],
+                unchanged="The source is live and was not changed.",
+                remedy="raise copyRevision to make the copy afresh, and report this.",
+            )
+        set_sequences(rows, read_sequences(lock, way.moved.sequences))
+        rows.commit()
+        self._take_snapshot()
+        return carried.total()
+
+    def _plan(self, lock: psycopg.Connection, rows: psycopg.Connection, shape: Shape, notes: capture.Changes) -> Plan:
+        if shape.name in notes.whole:
+            return differing(lock, rows, shape)
+        return plan(lock, rows, shape, notes.keys.get(shape.name, []))
+
+    def _take_snapshot(self) -> None:
+        """A session that goes on seeing the target as it is now. It touches no table: a lock would stop the migrations."""
+        snapshot = self.way.open_target(purpose="cut-over proof")
+        snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
+        snapshot.read_only = True
+        snapshot.execute("SELECT pg_catalog.pg_current_snapshot()")
+        self.way.snapshot = snapshot
+
+    def _raise_fence(self, lock: psycopg.Connection, hold: Hold, carried: int, waited: float, *, counted: bool) -> None:
+        way = self.way
+        went_to = way.move.target
+        fence.put_up(
+            lock,
+            way.move.stack,
+            way.tables,
+            says=f'its rows live in database "{went_to.database}" now',
+            hint=f'Connect to database "{went_to.database}" on {went_to.host}. This table was fenced by clarity-infra, stack {way.move.stack}.',
+        )
+        capture.take_out_of_force(lock, way.move.stack)
+        Journal(lock, way.move.stack).append(
+            "fenced",
+            way.run,
+            waited_seconds=round(max(waited, hold.waited()), 3),
+            carried=carried,
+            counted_under_lock=counted,
+            attempts=hold.attempts,
+        )
+        if not self.alive():
+            raise ClarityError(
+                "The engine that started this run is gone.",
+                unchanged="The source is live and was not changed.",
+                remedy="run `pulumi cancel`, then the same command again.",
+            )
+        reach("before the fence is committed")
+        lock.commit()
+        self.froze = True
+        reach("fence committed")
+        way.progress(f"the source takes no more writes; they waited {max(waited, hold.waited()):.2f} s at most")
+
+    def _after_lost_connection(self, error: psycopg.Error) -> None:
+        """The server's own state tells whether the fence was committed when a connection was lost, or a statement failed."""
+        if self._source_fenced():
+            self.froze = True
+            return
+        raise ClarityError(
+            f"The source could not be frozen: {_reason(error)}.",
+            unchanged="The source is live and was not changed; its locks went with the connection.",
+            remedy="run the same command again.",
+        ) from None
+
+    def _source_fenced(self) -> bool:
+        with self.way.move.source.connect(purpose="cut-over state") as fresh:
+            return bool(fence.standing_of(fresh, self.way.move.stack).in_force)
+
+    def _remove_capture(self) -> None:
+        """Best effort: what is left is found by name and removed by the next run."""
+        connecting = self.way.move.source.connect
+        with contextlib.suppress(ClarityError, psycopg.Error), connecting(autocommit=False, purpose="lock") as lock:
+            self._silence_leftovers(lock)
+
+    # After the source is fenced
+
+    def migrate(self) -> None:
+        """Applies the pending migrations; where that fails the source takes writes again."""
+        self._ensure_snapshot()
+        self._digest_rewritten()
+        try:
+            applied = migrations.apply(self.way.move, self.pending)
+        except (ClarityError, psycopg.Error) as error:
+            raise self._give_up(error) from None
+        self.way.target_journal.append("migrated", self.way.run, fenced=self._fence_run(), **applied)
+        if applied["applied"]:
+            self.way.progress(f"migrations applied: {', '.join(applied['applied'])}")
+
+    def switch_to_target(self) -> None:
+        """Sends the application to the target; a GET decides where no answer, or an error, came."""
+        self._ensure_snapshot()
+        try:
+            self.way.switch.to_target()
+        except ClarityError as error:
+            reach("switch answered with an error")
+            if self.way.switch.where() != "target":
+                raise self._give_up(error) from None
+        reach("switched")
+
+    def open_target(self) -> None:
+        """The application is sent to the target, which holds everything: it may write there."""
+        self._ensure_snapshot()
+        way = self.way
+        with way.target.transaction():
+            fence.take_out_of_force(way.target, way.move.stack)
+            way.target_journal.append("opened", way.run, fenced=self._fence_run())
+
+    def _give_up(self, error: Exception) -> ClarityError:
+        """Lifts the fence again, provided that the application is still sent to the source and the target was never opened."""
+        reason = str(error) if isinstance(error, ClarityError) else _reason(error)
+        stays = "Neither side takes writes until the same command is run again (or the stage is set back)."
+        if self._opened():
+            return ClarityError(reason, unchanged=stays, remedy="run the same command again.")
+        try:
+            found = self.way.facts()
+            if found.origin == "target":
+                return ClarityError(reason, unchanged=stays, remedy="run the same command again.")
+            state.next_transition("give up", found)
+            lift_fence(self.way)
+        except (ClarityError, psycopg.Error) as second:
+            return ClarityError(
+                f"{reason}\nAnd the source could not be opened again: {_reason(second)}.",
+                unchanged=stays,
+                remedy="run the same command again.",
+            )
+        return ClarityError(
+            reason,
+            unchanged="The source is live again; nothing was written to the target.",
+            remedy="resolve the cause, then run the same command again.",
+        )
+
+    def _fence_run(self) -> str:
+        entry = self.way.source_journal.last("fenced")
+        return str(entry.run) if entry else ""
+
+    def _opened(self) -> bool:
+        """Whether the target took writes since the source was fenced."""
+        opened = self.way.target_journal.last("opened")
+        return opened is not None and opened.facts.get("fenced") == self._fence_run()
+
+    def _ensure_snapshot(self) -> None:
+        """A run that goes on for a dead one takes the snapshot now, if nothing was written to the target since the fence."""
+        if self.way.snapshot is None and not self._opened():
+            self._take_snapshot()
+
+    def _digest_rewritten(self) -> None:
+        """Tables that a migration rewrites or takes columns from are digested before it: a snapshot would not see their rows."""
+        if self.way.snapshot is None:
+            return
+        if not self.froze:
+            self.rewritten = frozenset(migrations.rehearse(self.way.move, self.pending)["rewritten"])
+        with self.way.open_target(purpose="cut-over proof") as target:
+            for name, shape in self._shaped(target).items():
+                if str(name) in self.rewritten:
+                    self.early[str(name)] = _digest_of(target, shape)
+
+    def _shaped(self, target: psycopg.Connection) -> dict[Name, Shape]:
+        return shapes(self.way.source, target, self.way.moved.tables)
+
+    def settle(self) -> None:
+        """Ends sessions on the old side, proves the whole of both sides equal, removes what only the cut-over needed."""
+        way = self.way
+        done = self._settled()
+        if done is not None:
+            self.evidence = done
+            return
+        ended = way.end_sessions(way.source)
+        if ended:
+            way.progress(f"ended {ended} session(s) of the application on the old database")
+        evidence = self._evidence(ended)
+        differences = self._prove(evidence)
+        capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
+        fence.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
+        way.source_journal.append("cut over", way.run, **evidence)
+        way.target_journal.append("cut over", way.run, **evidence)
+        if differences:
+            raise VerificationFailed(
+                differences,
+                unchanged="The target is live; the source is fenced and keeps all it had.",
+                remedy="compare the rows named here on both sides; clean-up is refused until this is resolved, and setting the"
+                " stage back to copy carries the target's rows to the source.",
+            )
+        self.evidence = evidence
+
+    def _settled(self) -> dict[str, Any] | None:
+        """The evidence of the cut-over that stands, if a run has settled it."""
+        entry = self.way.source_journal.last("fenced", "cut over")
+        return entry.facts if entry is not None and entry.step == "cut over" else None
+
+    def _evidence(self, ended: int) -> dict[str, Any]:
+        fenced = self.way.source_journal.last("fenced")
+        facts = fenced.facts if fenced else {}
+        migrated = self.way.target_journal.last("migrated")
+        return {
+            "at": (fenced.at if fenced else datetime.datetime.now(datetime.UTC)).isoformat(),
+            "fenced_by": str(fenced.run if fenced else self.way.run),
+            "waited_seconds": facts.get("waited_seconds"),
+            "carried": facts.get("carried"),
+            "counted_under_lock": facts.get("counted_under_lock"),
+            "migrations": migrated.facts["applied"] if migrated and fenced and migrated.facts["fenced"] == str(fenced.run) else [],
+            "sessions_ended": ended,
+        }
+
+    def _prove(self, evidence: dict[str, Any]) -> list[str]:
+        """Digests every table on both sides: the source under its fence, the target as it was when the fence was put up."""
+        way = self.way
+        evidence["tables"], evidence["proved"] = [], False
+        if way.snapshot is None:
+            way.progress("the run that cut over died before its last proof; clean-up will ask for a new cut-over")
+            return []
+        differences: list[str] = []
+        with way.open_source(purpose="cut-over proof") as source, ThreadPoolExecutor(2) as pool:
+            for name, shape in self._shaped(way.target).items():
+                early = self.early.get(str(name))
+                theirs = None if early else pool.submit(_digest_of, way.snapshot, shape)
+                ours = _digest_of(source, shape)
+                found = early or (theirs.result() if theirs else ours)
+                evidence["tables"].append({"table": str(name), "rows": ours.rows, "digest": ours.value})
+                if found != ours:
+                    differences.append(self._difference(source, shape, ours, found, early is not None))
+        evidence["proved"] = not differences
+        evidence["proved_at"] = datetime.datetime.now(datetime.UTC).isoformat()
+        return differences
+
+    def _difference(self, source: psycopg.Connection, shape: Shape, ours: Digest, theirs: Digest, early: bool) -> str:
+        text = f"{shape.name}: {ours.rows} rows in the source, {theirs.rows} in the target when the source was fenced"
+        if early or self.way.snapshot is None:
+            return text
+        found = changed_keys(source, self.way.snapshot, shape.table, columns=shape.compared, limit=10)
+        keys = [*found.only_a, *found.only_b, *found.differ]
+        return text + "; first keys: " + ", ".join("/".join(str(part) for part in key) for key in keys[:10])
+
+
+def close_idle_target(way: Crossing) -> None:
+    """Puts the fence up on every table of a target that the application is not sent to."""
+    names = way.target_tables()
+    fence.prepare(way.target, way.move.stack, names)
+    with way.target.transaction():
+        put_up_on_target(way, way.target, names)
+
+
+def put_up_on_target(way: Crossing, connection: psycopg.Connection, names: list[Name]) -> None:
+    """The target's fence, in the connection's transaction."""
+    fence.put_up(
+        connection,
+        way.move.stack,
+        names,
+        says="this copy is not live",
+        hint=f'The application\'s rows are in database "{way.move.source.database}" (clarity-infra, stack {way.move.stack}).',
+    )
+
+
+def lift_fence(way: Crossing) -> None:
+    """Takes the source's fence out of force, with nothing to bring back. Waits for nobody: no writer gets past a fence."""
+    with way.source.transaction():
+        fence.take_out_of_force(way.source, way.move.stack)
+        way.source_journal.append("lifted", way.run)
+    reach("fence lifted")
+
+
+def _keyless(shaped: Mapping[Name, Shape]) -> frozenset[Name]:
+    return frozenset(name for name, shape in shaped.items() if not shape.key)
+
+
+def _rows_of(connection: psycopg.Connection, shape: Shape) -> int:
+    row = connection.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(shape.name.identifier())).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _digest_of(connection: psycopg.Connection, shape: Shape) -> Digest:
+    try:
+        return digest(connection, shape.table, shape.compared)
+    except RowTooLarge:
+        return digest(connection, shape.table, shape.compared, grain="columns")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ClarityError):
+        return error.what
+    if isinstance(error, psycopg.Error):
+        return error.diag.message_primary or type(error).__name__
+    return type(error).__name__

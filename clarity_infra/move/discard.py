@@ -1,0 +1,140 @@
+"""How is a copy taken back? Exactly what it made is dropped, by identity, without CASCADE; anything else in its way stops it.
+
+What a copy makes is recorded in the transaction that makes it, so there is never an object of ours that the journal does not know.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.errors import Refused
+from clarity_infra.move import journal
+from clarity_infra.move.journal import Entry, Journal
+from clarity_infra.move.model import Move, Progress
+from clarity_infra.move.queries import query
+from clarity_infra.move.rows import session
+
+# Journal steps of a copy, in the target. "copy-made" holds the objects, "copied" the evidence.
+STARTED, MADE, COPIED, DISCARDED = "copy-started", "copy-made", "copied", "copy-discarded"
+
+_DROPS = {
+    "table": "DROP TABLE",
+    "sequence": "DROP SEQUENCE",
+    "type": "DROP TYPE",
+    "function": "DROP FUNCTION",
+    "procedure": "DROP PROCEDURE",
+    "aggregate": "DROP AGGREGATE",
+    "collation": "DROP COLLATION",
+    "operator": "DROP OPERATOR",
+    "operator class": "DROP OPERATOR CLASS",
+    "operator family": "DROP OPERATOR FAMILY",
+    "text search configuration": "DROP TEXT SEARCH CONFIGURATION",
+    "text search dictionary": "DROP TEXT SEARCH DICTIONARY",
+    "cast": "DROP CAST",
+    "extension": "DROP EXTENSION",
+    "schema": "DROP SCHEMA",
+}
+
+
+def discard_copy(move: Move, progress: Progress) -> None:
+    """Removes what the last copy of this stack made in the target, finished or not. Nothing to remove is fine.
+
+    Raises Refused, with the object's name and nothing dropped, where something else depends on what was made. It does not ask
+    whether the target is live: that is for who knows of the cut-over.
+    """
+    with session(move.target, purpose="discard") as target, journal.exclusive(target, move.stack):
+        discard(target, move, progress)
+
+
+def last_made(target: psycopg.Connection[Any], stack: str) -> Entry | None:
+    """The record of the objects the last copy made, None where there is none or it was discarded."""
+    entry = Journal(target, stack).last(MADE, DISCARDED)
+    return entry if entry is not None and entry.step == MADE else None
+
+
+def discard(target: psycopg.Connection[Any], move: Move, progress: Progress) -> None:
+    """`discard_copy` on a session that holds the stack's lock."""
+    made = last_made(target, move.stack)
+    if made is None:
+        return
+    objects = objects_of(made)
+    with target.transaction():
+        found = target.execute(query("copy_made"), {"classids": [c for c, _ in objects], "objids": [o for _, o in objects]}).fetchall()
+        _refuse_changed(target, made, found)
+        as_owner = [(kind, identity) for _, _, kind, identity in found if kind not in ("extension", "schema")]
+        target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(move.owner)))
+        tables = [identity for kind, identity in as_owner if kind == "table"]
+        if tables:
+            _drop(target, "table", tables)
+        _drop_all(target, [(kind, identity) for kind, identity in as_owner if kind != "table"])
+        target.execute("SET LOCAL ROLE NONE")
+        _drop_all(target, [(kind, identity) for _, _, kind, identity in found if kind == "extension"])
+        target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(move.owner)))
+        _drop_schemas(target, [identity for _, _, kind, identity in found if kind == "schema"])
+        target.execute("SET LOCAL ROLE NONE")
+        Journal(target, move.stack).append(DISCARDED, made.run, objects=len(found))
+    if found:
+        progress(f"An earlier copy was removed from {move.target.label()} ({len(tables)} tables).")
+
+
+def objects_of(entry: Entry) -> list[tuple[int, int]]:
+    """The (catalog, object) pairs of a "copy-made" entry."""
+    return [(int(classid), int(objid)) for classid, objid, _ in entry.facts["objects"]]
+
+
+def _refuse_changed(target: psycopg.Connection[Any], made: Entry, found: list[Any]) -> None:
+    """An object that has another name now than when it was made is somebody else's work."""
+    recorded = {(int(classid), int(objid)): name for classid, objid, name in made.facts["objects"]}
+    changed = [
+        f"{kind} {identity} (made as {recorded[classid, objid]})"
+        for classid, objid, kind, identity in found
+        if recorded[classid, objid] != f"{kind} {identity}"
+    ]
+    if changed:
+        raise Refused(
+            f'Database "{target.info.dbname}" holds objects that were renamed since they were copied: {", ".join(changed[:10])}.',
+            unchanged="Nothing was changed.",
+            remedy="rename them back, or drop them yourself, then run the same command again.",
+        )
+
+
+def _drop(target: psycopg.Connection[Any], kind: str, identities: list[str]) -> None:
+    # Identities are the server's own, quoted by it (pg_identify_object): they are SQL, not names.
+    statement = f"{_DROPS[kind]} IF EXISTS {', '.join(identities)} RESTRICT"
+    try:
+        target.execute(statement.encode())
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise Refused(
+            f"{kind} {identities[0] if len(identities) == 1 else '...'} of the copy cannot be dropped: {error.diag.message_detail}",
+            unchanged="Nothing was dropped.",
+            remedy="drop what depends on it yourself, then run the same command again.",
+        ) from None
+
+
+def _drop_all(target: psycopg.Connection[Any], objects: list[tuple[str, str]]) -> None:
+    """Drops objects that may depend on each other in any order: what cannot go yet is tried again after the others."""
+    left = objects
+    while left:
+        stuck: list[tuple[str, str]] = []
+        refusal: Refused | None = None
+        for kind, identity in left:
+            try:
+                with target.transaction():
+                    _drop(target, kind, [identity])
+            except Refused as error:
+                stuck.append((kind, identity))
+                refusal = error
+        if len(stuck) == len(left) and refusal is not None:
+            raise refusal
+        left = stuck
+
+
+def _drop_schemas(target: psycopg.Connection[Any], schemas: list[str]) -> None:
+    """Schemas the copy made go when they are empty; one that others put things into stays."""
+    for schema in schemas:
+        with contextlib.suppress(Refused), target.transaction():
+            _drop(target, "schema", [schema])

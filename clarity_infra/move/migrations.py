@@ -1,0 +1,289 @@
+"""Which Drizzle migrations are pending, how long do they take, and are they in effect? Read, rehearsed and applied as Drizzle does.
+
+What is pending is decided as Drizzle's migrator decides it: every entry of `meta/_journal.json` whose `when` is greater than the
+greatest `created_at` of the tracking table. Source: drizzle-orm, `pg-core/dialect.ts` (migrate) and `migrator.ts`
+(readMigrationFiles): statements are split at `--> statement-breakpoint`, all run in one transaction, and each file leaves a row
+with the SHA-256 of its text and its `when`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.errors import ClarityError, ConfigurationError
+from clarity_infra.move import fence
+from clarity_infra.move.model import Move
+from clarity_infra.move.names import Name
+from clarity_infra.move.queries import query
+
+BREAKPOINT = "--> statement-breakpoint"
+TRACKING_TABLE = "__drizzle_migrations"
+# Where Drizzle keeps the table unless told otherwise, and the other place the application's plan names.
+TRACKING_PLACES = (Name("drizzle", TRACKING_TABLE), Name("public", TRACKING_TABLE))
+
+# How long a migration may wait for a lock of somebody else's on the target, in milliseconds.
+LOCK_TIMEOUT_MS = 5_000
+
+# Settings that our sessions pin and that a migration's statements must see as the application's own session would.
+_AS_THE_APPLICATION = (
+    "search_path",
+    "TimeZone",
+    "DateStyle",
+    "IntervalStyle",
+    "bytea_output",
+    "extra_float_digits",
+    "check_function_bodies",
+    "default_table_access_method",
+    "default_tablespace",
+    "row_security",
+    "array_nulls",
+    "transform_null_equals",
+    "xmlbinary",
+    "xmloption",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Migrations:
+    """The application's migrations folder (the one with `meta/_journal.json`); None where it has none.
+
+    `last_migration` is the tag of the newest one in effect, needed only where the database has no tracking table.
+    """
+
+    folder: Path | None
+    last_migration: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Migration:
+    """One file of the folder: `when` in milliseconds since 1970, `digest` the SHA-256 of its text in hexadecimal."""
+
+    tag: str
+    when: int
+    digest: str
+    statements: tuple[str, ...]
+
+
+def read(migrations: Migrations) -> tuple[Migration, ...]:
+    """Every migration the folder's journal names, in its order.
+
+    Raises ConfigurationError for a folder, a journal or a file that is not there or cannot be read.
+    """
+    if migrations.folder is None:
+        return ()
+    return tuple(_migration(migrations.folder, entry) for entry in _journal_entries(migrations.folder))
+
+
+def _journal_entries(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "meta" / "_journal.json"
+    remedy = "set migrationsFolder to the folder drizzle-kit writes to (it holds meta/_journal.json)."
+    if not folder.is_dir():
+        raise ConfigurationError(f"The migrations folder {folder} is not there.", remedy=remedy)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["entries"]
+        return [{"tag": str(entry["tag"]), "when": int(entry["when"])} for entry in entries]
+    except FileNotFoundError:
+        raise ConfigurationError(f"The migrations folder {folder} has no meta/_journal.json.", remedy=remedy) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read as Drizzle's journal: {type(error).__name__}.",
+            remedy="restore it from version control; drizzle-kit writes it.",
+        ) from None
+
+
+def _migration(folder: Path, entry: dict[str, Any]) -> Migration:
+    path = folder / f"{entry['tag']}.sql"
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise ConfigurationError(
+            f"The journal of {folder} names {entry['tag']}, but {path.name} is not there.",
+            remedy="restore the file from version control, or remove its entry with drizzle-kit.",
+        ) from None
+    text = content.decode("utf-8", errors="replace")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Migration(entry["tag"], entry["when"], digest, tuple(text.split(BREAKPOINT)))
+
+
+def tracking_table(connection: psycopg.Connection, setting: str) -> Name | None:
+    """The tracking table in this database: the one `setting` names, or found where Drizzle keeps it ("auto"); None for "none"."""
+    if setting == "none":
+        return None
+    places = TRACKING_PLACES if setting == "auto" else (Name.parse(setting, setting="tracking"),)
+    for place in places:
+        found = connection.execute(
+            "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')",
+            (place.schema, place.name),
+        ).fetchone()
+        if found:
+            return place
+    return None
+
+
+def target_tracking(connection: psycopg.Connection, setting: str) -> Name | None:
+    """The tracking table of the target, where Drizzle's own is made even if the source has none ("none")."""
+    return tracking_table(connection, "auto" if setting == "none" else setting)
+
+
+def wait(connection: psycopg.Connection, setting: str, migrations: Migrations) -> bool:
+    """Whether `apply` still has something to do on the target: a pending migration, or Drizzle's table to make."""
+    if not read(migrations):
+        return False
+    tracking = target_tracking(connection, setting)
+    return tracking is None or bool(pending(connection, tracking, migrations))
+
+
+def pending(connection: psycopg.Connection, tracking: Name | None, migrations: Migrations) -> tuple[Migration, ...]:
+    """The migrations Drizzle would still apply to this database, in the journal's order; none where there is no folder.
+
+    Raises ConfigurationError where neither a tracking table nor `last_migration` says what is in effect, or where the folder
+    cannot be read.
+    """
+    known = read(migrations)
+    if not known:
+        return ()
+    newest = _newest_recorded(connection, tracking)
+    if newest is None:
+        newest = _configured_last(known, migrations.last_migration).when
+    return tuple(migration for migration in known if migration.when > newest)
+
+
+def _newest_recorded(connection: psycopg.Connection, tracking: Name | None) -> int | None:
+    if tracking is None:
+        return None
+    query = sql.SQL("SELECT max(created_at) FROM {}").format(tracking.identifier())
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row and row[0] is not None else None
+
+
+def _configured_last(known: tuple[Migration, ...], tag: str) -> Migration:
+    if not tag:
+        raise ConfigurationError(
+            "The database has no record of applied migrations (no __drizzle_migrations table, or an empty one).",
+            unchanged="Nothing was changed.",
+            remedy=f"set lastMigration to the newest migration in effect, one of: {', '.join(m.tag for m in known)}.",
+        )
+    for migration in known:
+        if migration.tag == tag:
+            return migration
+    raise ConfigurationError(
+        f"lastMigration names {tag!r}, which the migrations folder does not have.",
+        remedy=f"one of: {', '.join(m.tag for m in known)}.",
+    )
+
+
+def rehearse(move: Move, migrations: Migrations) -> dict[str, Any]:
+    """Applies what is pending to the copy, as the owner, in a transaction that is rolled back.
+
+    Gives {"pending": [tags], "seconds": float, "rewritten": [tables whose rows the migrations write anew]}.
+    Raises ClarityError, naming migration and statement, where one fails.
+    """
+    with move.target.connect(autocommit=False, role=move.owner, purpose="migrations") as connection:
+        tracking = target_tracking(connection, move.tracking)
+        todo = pending(connection, tracking, migrations)
+        connection.rollback()
+        before, started = _storage(connection), time.monotonic()
+        try:
+            with fence.suspended(connection):
+                _run(connection, todo, tracking)
+            seconds, after = time.monotonic() - started, _storage(connection)
+        finally:
+            connection.rollback()
+    rewritten = sorted(name for name, facts in before.items() if not _still_readable(facts, after.get(name)))
+    return {"pending": [migration.tag for migration in todo], "seconds": round(seconds, 3), "rewritten": rewritten}
+
+
+def apply(move: Move, migrations: Migrations) -> dict[str, Any]:
+    """Applies what is pending to the target, as Drizzle would, in one transaction; nothing where nothing is pending.
+
+    Where the target has no tracking table, Drizzle's own is made with the rows it would have had, so that Drizzle's migrator
+    afterwards applies nothing. Gives {"applied": [tags], "seconds": float}. Raises ClarityError where a statement fails; then
+    nothing was changed.
+    """
+    if not read(migrations):
+        return {"applied": [], "seconds": 0.0}
+    started = time.monotonic()
+    with move.target.connect(autocommit=False, role=move.owner, purpose="migrations") as connection:
+        tracking = target_tracking(connection, move.tracking)
+        todo = pending(connection, tracking, migrations)
+        if todo or tracking is None:
+            with fence.suspended(connection):
+                tracking = tracking or _make_tracking_table(connection, migrations)
+                _run(connection, todo, tracking)
+        connection.commit()
+    return {"applied": [migration.tag for migration in todo], "seconds": round(time.monotonic() - started, 3)}
+
+
+def _make_tracking_table(connection: psycopg.Connection, migrations: Migrations) -> Name:
+    """Drizzle's own table, with a row for every migration up to the configured last one."""
+    table = TRACKING_PLACES[0]
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema)))
+    connection.execute(sql.SQL("CREATE TABLE {} (id SERIAL PRIMARY KEY, hash text NOT NULL, created_at bigint)").format(table.identifier()))
+    known = read(migrations)
+    last = _configured_last(known, migrations.last_migration)
+    for migration in known:
+        if migration.when <= last.when:
+            _record(connection, migration, table)
+    return table
+
+
+def _run(connection: psycopg.Connection, todo: tuple[Migration, ...], tracking: Name | None) -> None:
+    if not todo:
+        return
+    with _settings_of_the_application(connection):
+        for migration in todo:
+            for number, statement in enumerate(migration.statements, start=1):
+                _run_statement(connection, migration, number, statement)
+            if tracking is not None:
+                _record(connection, migration, tracking)
+
+
+def _run_statement(connection: psycopg.Connection, migration: Migration, number: int, statement: str) -> None:
+    try:
+        connection.execute(statement.encode())
+    except psycopg.Error as error:
+        raise ClarityError(
+            f"Migration {migration.tag} fails at its statement {number}: {error.diag.message_primary or type(error).__name__}.",
+            unchanged="None of the pending migrations was applied.",
+            remedy="correct the migration (it runs as the owner of the tables, in one transaction, as Drizzle runs it).",
+        ) from None
+
+
+def _record(connection: psycopg.Connection, migration: Migration, tracking: Name) -> None:
+    connection.execute(
+        sql.SQL("INSERT INTO {} (hash, created_at) VALUES (%s, %s)").format(tracking.identifier()),
+        (migration.digest, migration.when),
+    )
+
+
+@contextmanager
+def _settings_of_the_application(connection: psycopg.Connection) -> Iterator[None]:
+    """The session's settings as a login of the current role to this database would have them, for this transaction."""
+    for name in _AS_THE_APPLICATION:
+        connection.execute(sql.SQL("SET LOCAL {} TO DEFAULT").format(sql.Identifier(name)))
+    connection.execute(query("migrations_role_settings"))
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", (str(LOCK_TIMEOUT_MS),))
+    yield
+    connection.execute("SET LOCAL search_path TO ''")
+
+
+def _storage(connection: psycopg.Connection) -> dict[str, tuple[int, list[str]]]:
+    """File and columns of every ordinary table, by which a rewrite shows."""
+    rows = connection.execute(query("migrations_storage"))
+    return {str(Name(schema, name)): (node, columns) for schema, name, node, columns in rows}
+
+
+def _still_readable(before: tuple[int, list[str]], after: tuple[int, list[str]] | None) -> bool:
+    """Whether a snapshot from before still reads this table's old columns: same file, no old column gone, renamed or retyped."""
+    return after is not None and before[0] == after[0] and after[1][: len(before[1])] == before[1]

@@ -1,0 +1,41 @@
+"""As whom may a table be altered? As its owner, whose role is taken where the session has not its privileges already."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.move.names import Name
+from clarity_infra.move.queries import query
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """The owner of a table; `inherited` tells that the session acts with its privileges without taking the role."""
+
+    role: str
+    inherited: bool
+
+
+def owners(connection: psycopg.Connection, tables: Iterable[Name]) -> dict[Name, Owner]:
+    """The owner of each table that exists; one that does not is not in the answer."""
+    names = list(tables)
+    rows = connection.execute(query("owners_of_tables"), {"schemas": [name.schema for name in names], "names": [name.name for name in names]})
+    return {Name(schema, name): Owner(role, inherited) for schema, name, role, inherited in rows}
+
+
+@contextmanager
+def acting_as(connection: psycopg.Connection, owner: Owner) -> Iterator[None]:
+    """Acts as `owner` inside a transaction where that is needed; the role is given back at the end, or with the transaction."""
+    if owner.inherited:
+        yield
+        return
+    row = connection.execute("SELECT current_user").fetchone()
+    before = str(row[0]) if row else ""
+    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(owner.role)))
+    yield
+    connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(before)))

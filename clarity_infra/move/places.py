@@ -1,0 +1,159 @@
+"""Which values of the target has the source no place for? Later migrations may have made columns, tables and enum labels.
+
+Nothing to carry is a NULL, a value equal to its column's constant default, and the value that rows older than the column
+hold. Everything else in such a place would be lost by going back, and is listed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.move.carry import Key, Shape
+from clarity_infra.move.model import Table
+from clarity_infra.move.names import Name
+from clarity_infra.move.queries import query
+
+# A default that is one constant, as pg_get_expr prints it: a literal with casts, a number, a truth value.
+_CONSTANT = re.compile(r"""^\(?(?:'(?:[^']|'')*'|-?\d+(?:\.\d+)?|true|false|NULL)\)?(?:::[\w\s."\[\](),]+)?$""")
+
+# How many keys of each place are named.
+NAMED = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class NoPlace:
+    """Rows of a target's table whose values in `what` (a column, an enum label, the table itself) the source cannot hold.
+
+    `whole_row` tells that the row cannot be carried at all, not only one value of it. `keys` are the first few.
+    """
+
+    table: Name
+    what: str
+    rows: int
+    keys: tuple[str, ...]
+    whole_row: bool
+    condition: sql.Composable = dataclasses.field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        more = ", ..." if self.rows > len(self.keys) else ""
+        return f"{self.table}: {self.rows} row(s) with {self.what}" + (f" ({'; '.join(self.keys)}{more})" if self.keys else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """One column of one side."""
+
+    column: str
+    type: str
+    generated: bool
+    default: str | None
+    older: str | None
+    is_array: bool
+    labels: tuple[str, ...]
+
+
+def without_place(
+    source: psycopg.Connection[Any], target: psycopg.Connection[Any], tables: Iterable[Table], new_tables: Iterable[Name]
+) -> list[NoPlace]:
+    """Everything in the target that has no place in the source; reads only. `new_tables` are those the source does not have."""
+    moved = [table for table in tables if table.kind == "r"]
+    here = _places(source, [table.name for table in moved])
+    there = _places(target, [table.name for table in moved])
+    found: list[NoPlace] = []
+    for table in moved:
+        known = {place.column: place for place in here.get(table.name, ())}
+        for place in there.get(table.name, ()):
+            if place.generated:
+                continue
+            condition = _beyond(place, known.get(place.column))
+            if condition is not None:
+                found += _counted(target, table.name, table.key or (), condition, only_value=place.column not in known)
+    for name in new_tables:
+        found += _counted(target, name, (), ("a table the source does not have", sql.SQL("true")))
+    return found
+
+
+def _places(connection: psycopg.Connection[Any], names: list[Name]) -> Mapping[Name, list[_Place]]:
+    found: dict[Name, list[_Place]] = {}
+    listed = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
+    for schema, table, *facts, labels in connection.execute(query("back_places"), listed).fetchall():
+        found.setdefault(Name(schema, table), []).append(_Place(*facts, tuple(labels)))
+    return found
+
+
+def _beyond(place: _Place, known: _Place | None) -> tuple[str, sql.Composable] | None:
+    """A description and a condition on `t` for the values of this column that the source cannot hold; None where it holds all."""
+    column = sql.Identifier("t", place.column)
+    if known is None:
+        return f"a value in column {place.column}, which the source does not have", _not_default(place, column)
+    extra = [label for label in place.labels if label not in known.labels] if known.labels else []
+    if not extra:
+        return None
+    condition = sql.SQL("{}::text[] && {}::text[]" if place.is_array else "{}::text = ANY ({}::text[])")
+    return (
+        f"a label of {place.column} that the source does not know ({', '.join(extra[:5])})",
+        condition.format(column, sql.Literal(extra)),
+    )
+
+
+def _not_default(place: _Place, column: sql.Identifier) -> sql.Composable:
+    kind = sql.SQL(place.type)  # from format_type, quoted by the server
+    parts: list[sql.Composable] = [sql.SQL("{} IS NOT NULL").format(column)]
+    if place.default is not None and _CONSTANT.match(place.default):
+        constant = sql.SQL(place.default)  # from pg_get_expr, deparsed by the server
+        parts.append(sql.SQL("{}::text IS DISTINCT FROM ({})::{}::text").format(column, constant, kind))
+    if place.older is not None:
+        # attmissingval is an array of one element, printed as the server prints arrays.
+        older = sql.SQL("({}::text::{}[])[1]").format(sql.Literal(place.older), kind)
+        parts.append(sql.SQL("{}::text IS DISTINCT FROM {}::text").format(column, older))
+    return sql.SQL(" AND ").join(parts)
+
+
+def _counted(
+    target: psycopg.Connection[Any],
+    name: Name,
+    key: tuple[str, ...],
+    beyond: tuple[str, sql.Composable],
+    *,
+    only_value: bool = False,
+) -> list[NoPlace]:
+    what, condition = beyond
+    row = target.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {} AS t WHERE {}").format(name.identifier(), condition)).fetchone()
+    count = int(row[0]) if row else 0
+    if not count:
+        return []
+    keys: tuple[str, ...] = ()
+    if key:
+        listed = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", column)) for column in key)
+        rows = target.execute(
+            sql.SQL("SELECT {} FROM ONLY {} AS t WHERE {} ORDER BY {} LIMIT {}").format(
+                listed, name.identifier(), condition, listed, sql.Literal(NAMED)
+            )
+        ).fetchall()
+        keys = tuple(", ".join(f"{column}={value}" for column, value in zip(key, found, strict=True)) for found in rows)
+    return [NoPlace(name, what, count, keys, not only_value, condition)]
+
+
+def rows_without_place(target: psycopg.Connection[Any], shaped: Mapping[Name, Shape], losses: Iterable[NoPlace]) -> dict[Name, frozenset[Key]]:
+    """The keys of the rows that cannot be carried at all."""
+    found: dict[Name, frozenset[Key]] = {}
+    for loss in losses:
+        shape = shaped.get(loss.table)
+        if shape is None or not loss.whole_row:
+            continue
+        names = shape.key or tuple(column.name for column in shape.table.stored)
+        rows = target.execute(
+            sql.SQL("SELECT {} FROM ONLY {} AS t WHERE {}").format(
+                sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", column)) for column in names),
+                loss.table.identifier(),
+                loss.condition,
+            )
+        ).fetchall()
+        found[loss.table] = found.get(loss.table, frozenset()) | frozenset(tuple(row) for row in rows)
+    return found

@@ -1,0 +1,261 @@
+"""Can these two servers do it? Looks at both sides before anything is made; what it finds is a blocker or a note, never a change."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ConfigurationError
+from clarity_infra.move.catalog import OURS
+from clarity_infra.move.model import Blocker, MoveSet
+from clarity_infra.move.queries import query
+from clarity_infra.move.tools import Tools, find_tools
+
+# The oldest server this is tested with; older ones lack what the queries ask for.
+OLDEST = 150000
+
+
+def major(connection: psycopg.Connection[Any]) -> int:
+    """The server's major version."""
+    return connection.info.server_version // 10000
+
+
+def tools_for(source: psycopg.Connection[Any], target: psycopg.Connection[Any]) -> Tools:
+    """pg_dump and pg_restore for this pair of servers; raises ConfigurationError."""
+    return find_tools(max(major(source), major(target)), best=major(target))
+
+
+def check_servers(
+    source: psycopg.Connection[Any], endpoint: Endpoint, target: psycopg.Connection[Any] | None, move_set: MoveSet
+) -> tuple[list[Blocker], list[str]]:
+    """Everything about the servers themselves: versions, recovery, poolers, encodings, tools. `target` may be any database of its server."""
+    blockers: list[Blocker] = []
+    notes: list[str] = []
+    for side, connection in (("source", source), ("target", target)):
+        if connection is None:
+            continue
+        blockers += _server(side, connection)
+    blockers += _pooler(endpoint, source)
+    if target is None:
+        return blockers, notes
+    if major(target) < major(source):
+        blockers.append(
+            Blocker(
+                "target server",
+                f"it is PostgreSQL {major(target)}, older than the source's {major(source)}",
+                "move to a server at least as new as the source's",
+                can_accept=False,
+            )
+        )
+    else:
+        try:
+            tools_for(source, target)
+        except ConfigurationError as error:
+            blockers.append(Blocker("pg_dump and pg_restore", error.what, error.remedy, can_accept=False))
+    blockers += _collations(target, move_set)
+    blockers += _policy_roles(target, move_set)
+    return blockers, notes
+
+
+def check_databases(
+    source: psycopg.Connection[Any],
+    target: psycopg.Connection[Any],
+    move_set: MoveSet,
+    *,
+    owner: str,
+    ours: list[int],
+) -> tuple[list[Blocker], list[str]]:
+    """What only the target database itself can tell. `ours` are the objects an earlier attempt of this stack made there."""
+    if same_database(source, target):
+        return [
+            Blocker(
+                "target database",
+                "it is the source database itself",
+                "name another database as the target",
+                can_accept=False,
+            )
+        ], []
+    blockers = _foreign(target, move_set, ours)
+    blockers += _extensions(target, move_set)
+    blockers += _owner(target, move_set, owner)
+    encoding_blockers, notes = _encodings(source, target)
+    return blockers + encoding_blockers, notes
+
+
+def _server(side: str, connection: psycopg.Connection[Any]) -> list[Blocker]:
+    if connection.info.server_version < OLDEST:
+        return [Blocker(f"{side} server", f"it is PostgreSQL {major(connection)}", "use PostgreSQL 15 or newer", can_accept=False)]
+    row = connection.execute("SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')").fetchone()
+    if row and row[0]:
+        return [Blocker(f"{side} server", "it is a read replica", "name the primary server in the URL", can_accept=False)]
+    return []
+
+
+def _pooler(endpoint: Endpoint, connection: psycopg.Connection[Any]) -> list[Blocker]:
+    """A transaction pooler hands one server process to several sessions and forgets their settings: both can be seen."""
+    mark = uuid.uuid4().hex
+    connection.execute("SELECT pg_catalog.set_config('clarity_infra.session', %s, false)", (mark,))
+    with endpoint.connect(purpose="preflight") as other:
+        pids = [side.execute("SELECT pg_catalog.pg_backend_pid()").fetchone() for side in (connection, other, connection)]
+        row = connection.execute("SELECT pg_catalog.current_setting('clarity_infra.session', true)").fetchone()
+    if pids[0] != pids[2] or pids[0] == pids[1] or row is None or row[0] != mark:
+        return [
+            Blocker(
+                "source connection",
+                "it goes through a transaction pooler, where a snapshot cannot be shared between sessions",
+                "use the provider's direct (unpooled) host or port",
+                can_accept=False,
+            )
+        ]
+    return []
+
+
+def same_database(a: psycopg.Connection[Any], b: psycopg.Connection[Any]) -> bool:
+    """Whether two sessions are in the same database, whatever their URLs say: one sees the lock that the other holds there."""
+    high, low = uuid.uuid4().int & 0x7FFFFFFF, uuid.uuid4().int & 0x7FFFFFFF
+    with _locked(a, high, low):
+        row = b.execute(
+            "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND objsubid = 2"
+            " AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))",
+            (high, low),
+        ).fetchone()
+    return bool(row and row[0])
+
+
+@contextlib.contextmanager
+def _locked(connection: psycopg.Connection[Any], high: int, low: int) -> Iterator[None]:
+    connection.execute("SELECT pg_catalog.pg_advisory_lock(%s::int4, %s::int4)", (high, low))
+    try:
+        yield
+    finally:
+        connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s::int4, %s::int4)", (high, low))
+
+
+def _collations(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:
+    rows = target.execute(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.collname) FROM pg_catalog.pg_collation c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE n.nspname = 'pg_catalog'"
+    ).fetchall()
+    there = {row[0] for row in rows}
+    return [
+        Blocker(
+            f"collation {name}",
+            "the target's server does not have it",
+            "install its locale there and run pg_import_system_collations, or give the column another collation",
+            can_accept=False,
+        )
+        for name in move_set.collations
+        if name not in there
+    ]
+
+
+def _policy_roles(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:
+    rows = target.execute(
+        "SELECT w.name FROM unnest(%s::text[]) AS w(name) WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles r WHERE r.rolname = w.name)",
+        (list(move_set.policy_roles),),
+    ).fetchall()
+    return [
+        Blocker(
+            f"role {row[0]}",
+            "a policy of the tables names it, and the target's server does not have it",
+            "create the role there, or change the policy",
+            can_accept=False,
+        )
+        for row in rows
+    ]
+
+
+def _foreign(target: psycopg.Connection[Any], move_set: MoveSet, ours: list[int]) -> list[Blocker]:
+    rows = target.execute(query("preflight_foreign"), {"prefix": OURS, "ours": ours}).fetchall()
+    rows += target.execute(query("preflight_colliding"), {"identities": [*move_set.types, *move_set.functions], "ours": ours}).fetchall()
+    if not rows:
+        return []
+    named = ", ".join(f"{kind} {name}" for kind, name in rows[:10]) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+    return [
+        Blocker(
+            "target database",
+            f"it has objects of its own: {named}",
+            "name an empty database as the target, or remove them yourself; nothing that this program did not make is touched",
+            can_accept=False,
+        )
+    ]
+
+
+def _extensions(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:
+    names = [extension.name for extension in move_set.extensions]
+    blockers = []
+    for name, installed, available, may_create in target.execute(query("preflight_extensions"), {"names": names}).fetchall():
+        if installed is not None:
+            continue
+        if available is None:
+            blockers.append(
+                Blocker(
+                    f"extension {name}",
+                    "the tables need it, and the target's server does not have it",
+                    "install its package on the target's server",
+                    can_accept=False,
+                )
+            )
+        elif not may_create:
+            blockers.append(
+                Blocker(
+                    f"extension {name}",
+                    f'the tables need it, and "{target.info.user}" may not create it in the target',
+                    f'ask for: CREATE EXTENSION "{name}" in database "{target.info.dbname}"',
+                    can_accept=False,
+                )
+            )
+    return blockers
+
+
+def _owner(target: psycopg.Connection[Any], move_set: MoveSet, owner: str) -> list[Blocker]:
+    """The owner must exist, the admin must be able to act as it, and it must be able to create in the schemas of the set."""
+    row = target.execute("SELECT oid FROM pg_catalog.pg_roles WHERE rolname = %s", (owner,)).fetchone()
+    if row is None:
+        return [Blocker(f"role {owner}", "the target's server does not have it", "create it first", can_accept=False)]
+    blockers = []
+    rows = target.execute(
+        "SELECT w.name, n.oid IS NOT NULL, CASE WHEN n.oid IS NULL"
+        " THEN pg_catalog.has_database_privilege(%(owner)s::name, pg_catalog.current_database(), 'CREATE')"
+        " ELSE pg_catalog.has_schema_privilege(%(owner)s::name, n.oid, 'CREATE') END"
+        " FROM unnest(%(schemas)s::text[]) AS w(name) LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.name",
+        {"owner": owner, "schemas": list(move_set.schemas)},
+    ).fetchall()
+    for schema, exists, allowed in rows:
+        if not allowed:
+            what = f'SCHEMA "{schema}"' if exists else f'DATABASE "{target.info.dbname}"'
+            blockers.append(
+                Blocker(f"schema {schema}", f'"{owner}" may not create in it', f'GRANT CREATE ON {what} TO "{owner}"', can_accept=False)
+            )
+    return blockers
+
+
+def _encodings(source: psycopg.Connection[Any], target: psycopg.Connection[Any]) -> tuple[list[Blocker], list[str]]:
+    def locale(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
+        row = connection.execute(
+            "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text FROM pg_catalog.pg_database"
+            " WHERE datname = pg_catalog.current_database()"
+        ).fetchone()
+        assert row is not None
+        return tuple(str(part) for part in row)
+
+    a, b = locale(source), locale(target)
+    blockers = []
+    if a[0] != b[0] and (b[0] != "UTF8" or a[0] == "SQL_ASCII"):
+        blockers.append(
+            Blocker(
+                "target database",
+                f"its encoding is {b[0]}, which may lack characters that the source's {a[0]} has",
+                "create it with ENCODING 'UTF8'" + (" and convert the source's texts first" if a[0] == "SQL_ASCII" else ""),
+                can_accept=False,
+            )
+        )
+    notes = []
+    if a[1:] != b[1:]:
+        notes.append(f"The source sorts text by {a[1]}, the target by {b[1]}: ORDER BY may give another order.")
+    return blockers, notes

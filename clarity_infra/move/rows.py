@@ -1,0 +1,332 @@
+"""How do the rows get across? COPY to COPY, under one exported snapshot, tables and ranges of big tables side by side.
+
+Client memory is a few batches a worker, whatever the table: psycopg from 3.3.9 on makes a slow target slow the source down.
+Each worker has a pair of connections of its own. When one fails the others are cancelled, and no session is left at work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ClarityError
+from clarity_infra.move.digest import Digest, Grain, Method, RowTooLarge, digest, total
+from clarity_infra.move.model import Progress, Table
+from clarity_infra.move.names import Name
+
+# Rows come one a call; written in batches of this size they need half the client's time (research: 8 to 128 KB are alike).
+BATCH_BYTES = 64 * 1024
+
+# A table is cut into parts of about this size, TOAST counted, so that one big table keeps all workers busy.
+PART_BYTES = 256 * 1024 * 1024
+
+# Tables smaller than this are not worth a second thought about order or progress.
+_HEARTBEAT_SECONDS = 10.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Connect = Callable[[], psycopg.Connection[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A table, or a range of its pages (`first` up to, not including, `last`; None: no bound)."""
+
+    table: Table
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it holds."""
+        if self.first is None and self.last is None:
+            return self.table.bytes
+        return PART_BYTES
+
+    def condition(self) -> sql.Composable | None:
+        """The range as a condition on `t`, None for the whole table. The last range is open: it holds what came after planning."""
+        bounds = [
+            sql.SQL("t.ctid {} {}::pg_catalog.tid").format(sql.SQL(operator), sql.Literal(f"({page},0)"))
+            for operator, page in ((">=", self.first), ("<", self.last))
+            if page is not None
+        ]
+        return sql.SQL(" AND ").join(bounds) if bounds else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Copied:
+    """What was carried of a table: `digest` is the source's, in the copy's snapshot."""
+
+    rows: int
+    bytes: int
+    seconds: float
+    digest: Digest
+
+
+def parts(tables: Sequence[Table]) -> list[Part]:
+    """All tables that hold rows, big ones in ranges of pages, the largest first."""
+    found: list[Part] = []
+    for table in tables:
+        if table.kind != "r":
+            continue
+        count = min(table.pages, table.bytes // PART_BYTES) if table.heap else 0
+        if count < 2:
+            found.append(Part(table))
+            continue
+        cuts = [table.pages * number // count for number in range(1, count)]
+        found += [Part(table, first, last) for first, last in zip([None, *cuts], [*cuts, None], strict=True)]
+    return sorted(found, key=lambda part: -part.weight)
+
+
+class Crew:
+    """Works off a list of items with several workers, each with connections of its own.
+
+    `run` returns when all is done, or raises the first error after every other worker was stopped and every connection closed.
+    """
+
+    def __init__(self, workers: int, *connect: Connect) -> None:
+        self._workers, self._connect = max(1, workers), connect
+        self._open: list[psycopg.Connection[Any]] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def run(
+        self,
+        items: Sequence[Item],
+        work: Callable[..., Result],
+        *,
+        beat: Callable[[], None] = lambda: None,
+    ) -> list[tuple[Item, Result]]:
+        """Calls `work(item, *connections)` for each item; `beat` is called every ten seconds meanwhile."""
+        todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        for item in items:
+            todo.put(item)
+        done: list[tuple[Item, Result]] = []
+        count = min(self._workers, len(items))
+        if not count:
+            return done
+        with ThreadPoolExecutor(count, thread_name_prefix="clarity-infra") as pool:
+            futures = [pool.submit(self._worker, todo, work, done) for _ in range(count)]
+            try:
+                pending = set(futures)
+                while pending:
+                    finished, pending = wait(pending, timeout=_HEARTBEAT_SECONDS, return_when=FIRST_EXCEPTION)
+                    if any(future.exception() for future in finished):
+                        break
+                    if not finished:
+                        beat()
+            finally:
+                self._stop.set()
+                self._cancel(futures)
+        for future in futures:
+            future.result()
+        return done
+
+    def _worker(self, todo: queue.SimpleQueue[Item], work: Callable[..., Result], done: list[tuple[Item, Result]]) -> None:
+        with contextlib.ExitStack() as stack:
+            connections = []
+            for connect in self._connect:
+                connection = stack.enter_context(contextlib.closing(connect()))
+                connections.append(connection)
+                with self._lock:
+                    self._open.append(connection)
+            try:
+                while not self._stop.is_set():
+                    try:
+                        item = todo.get_nowait()
+                    except queue.Empty:
+                        return
+                    done.append((item, work(item, *connections)))
+            except BaseException:
+                if self._stop.is_set():
+                    return  # it was cancelled because another one failed, and that one's error is told
+                self._stop.set()
+                raise
+            finally:
+                with self._lock:
+                    for connection in connections:
+                        self._open.remove(connection)
+
+    def _cancel(self, futures: Sequence[Any]) -> None:
+        """Ends what is still at work: the statement is cancelled until its worker has seen that it should stop."""
+        while not all(future.done() for future in futures):
+            with self._lock:
+                at_work = list(self._open)
+            for connection in at_work:
+                with contextlib.suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=5)
+            wait(futures, timeout=0.2)
+
+
+def copy_rows(
+    source: Endpoint,
+    target: Endpoint,
+    tables: Sequence[Table],
+    *,
+    snapshot: str,
+    owner: str,
+    workers: int,
+    progress: Progress,
+    method: Method = "server",
+    digests: bool = True,
+) -> dict[Name, Copied]:
+    """Carries every row of `tables` that `snapshot` sees into the empty tables of the same names in `target`.
+
+    `digests=False` leaves the source's digests out (zero rows, no value), for a measurement of the rows alone.
+    """
+    todo = parts(tables)
+    sizes = _Sizes(todo, progress)
+
+    def from_source() -> psycopg.Connection[Any]:
+        connection = session(source, purpose="copy")
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+        return connection
+
+    def to_target() -> psycopg.Connection[Any]:
+        connection = session(target, role=owner, purpose="copy")
+        # Harmless: the commit that records the copy as done is synchronous, and flushes all before it.
+        connection.execute("SET synchronous_commit = off")
+        return connection
+
+    def work(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> Copied:
+        started = time.monotonic()
+        try:
+            rows, size = _carry(part, reader, writer, sizes)
+        except psycopg.Error as error:
+            raise ClarityError(
+                f"{part.table.name}: its rows could not be copied: {error.diag.message_primary or error}",
+                unchanged="The source stays live; the copy is not used.",
+            ) from error
+        seconds = time.monotonic() - started
+        found = digest_of(reader, part, method) if digests else Digest(0, "none:0:0")
+        if digests and found.rows != rows:
+            raise ClarityError(f"{part.table.name}: {rows} rows were carried, but the snapshot has {found.rows}.")
+        return Copied(rows, size, seconds, found)
+
+    done = Crew(workers, from_source, to_target).run(todo, work, beat=sizes.tell)
+    return _by_table(done)
+
+
+def digest_tables(connect: Connect, tables: Sequence[Table], *, workers: int, method: Method, grains: dict[Name, Grain]) -> dict[Name, Digest]:
+    """The digests of whole tables, several at a time, in the grain that the other side needed."""
+
+    def work(part: Part, connection: psycopg.Connection[Any]) -> Digest:
+        grain = grains.get(part.table.name)
+        if grain is None:
+            return digest_of(connection, part, method)
+        return digest(connection, part.table, where=part.condition(), method=method, grain=grain)
+
+    found: dict[Name, list[Digest]] = {}
+    for part, value in Crew(workers, connect).run(parts(tables), work):
+        found.setdefault(part.table.name, []).append(value)
+    return {name: total(values) for name, values in found.items()}
+
+
+def digest_of(connection: psycopg.Connection[Any], part: Part, method: Method) -> Digest:
+    """The digest of a part; column by column where a row is too large for its text."""
+    try:
+        return digest(connection, part.table, where=part.condition(), method=method)
+    except RowTooLarge:
+        return digest(connection, part.table, where=part.condition(), method=method, grain="columns")
+
+
+def session(endpoint: Endpoint, *, role: str | None = None, purpose: str = "") -> psycopg.Connection[Any]:
+    """A session that speaks UTF-8 whatever the database's own encoding, so that text means the same on both sides."""
+    connection = endpoint.connect(role=role, purpose=purpose)
+    connection.execute("SET client_encoding = 'UTF8'")
+    return connection
+
+
+class _Sizes:
+    """How far the copy is, for the person who watches."""
+
+    def __init__(self, todo: Sequence[Part], progress: Progress) -> None:
+        self._all = sum({part.table.name: part.table.bytes for part in todo}.values())
+        self._done, self._progress, self._lock = 0, progress, threading.Lock()
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self._done += size
+
+    def tell(self) -> None:
+        self._progress(f"{megabytes(self._done)} of about {megabytes(self._all)} copied")
+
+
+def megabytes(size: int) -> str:
+    """A size for people, in MB of a million bytes."""
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _carry(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any], sizes: _Sizes) -> tuple[int, int]:
+    """Moves the rows of a part in one transaction of the target; returns rows and bytes as they travelled."""
+    whole = part.first is None and part.last is None
+    outward, inward = statements(part, frozen=whole)
+    size = 0
+    with writer.transaction(), writer.cursor() as into, reader.cursor() as out:
+        if whole:
+            # The table was made empty a moment ago; truncated in this transaction it may be loaded frozen.
+            writer.execute(sql.SQL("TRUNCATE ONLY {}").format(part.table.name.identifier()))
+        with out.copy(outward) as rows, into.copy(inward) as sink:
+            for batch in batches(iter(rows)):
+                sink.write(batch)
+                size += len(batch)
+                sizes.add(len(batch))
+        return into.rowcount, size
+
+
+def statements(part: Part, *, frozen: bool) -> tuple[sql.Composed, sql.Composed]:
+    """COPY out of the source and into the target, binary where every column's type means the same on both sides."""
+    table = part.table
+    binary = bool(table.stored) and all(column.binary for column in table.stored)
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.stored)
+    columns = sql.SQL(" ({})").format(names) if table.stored else sql.SQL("")
+    form = sql.SQL("binary" if binary else "text")
+    condition = part.condition()
+    if condition is None:
+        what: sql.Composable = sql.SQL("{}{}").format(table.name.identifier(), columns)
+    else:
+        what = sql.SQL("(SELECT {} FROM ONLY {} AS t WHERE {})").format(names, table.name.identifier(), condition)
+    return (
+        sql.SQL("COPY {} TO STDOUT (FORMAT {})").format(what, form),
+        sql.SQL("COPY {}{} FROM STDIN (FORMAT {}{})").format(table.name.identifier(), columns, form, sql.SQL(", FREEZE" if frozen else "")),
+    )
+
+
+def batches(rows: Iterator[Any]) -> Iterator[bytes]:
+    """Joins what comes row by row into pieces of at least BATCH_BYTES; a larger row is a piece of its own."""
+    batch: list[Any] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row)
+        if size >= BATCH_BYTES:
+            yield b"".join(batch)
+            batch, size = [], 0
+    if batch:
+        yield b"".join(batch)
+
+
+def _by_table(done: Sequence[tuple[Part, Copied]]) -> dict[Name, Copied]:
+    found: dict[Name, list[Copied]] = {}
+    for part, copied in done:
+        found.setdefault(part.table.name, []).append(copied)
+    return {
+        name: Copied(
+            rows=sum(copied.rows for copied in copies),
+            bytes=sum(copied.bytes for copied in copies),
+            seconds=sum(copied.seconds for copied in copies),
+            digest=total([copied.digest for copied in copies]),
+        )
+        for name, copies in found.items()
+    }

@@ -1,0 +1,43 @@
+"""Where do the sequences stand? Reads and carries last value and "was it called", exactly; never `max(id)`.
+
+A sequence is not part of any snapshot: read it after the rows (then it is at least where they need it) or under the fence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.move.model import Sequence
+from clarity_infra.move.names import Name
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What a sequence gives next: `last_value` itself where `is_called` is false, otherwise the value after it."""
+
+    last_value: int
+    is_called: bool
+
+
+def read_sequences(connection: psycopg.Connection[Any], sequences: Iterable[Sequence]) -> dict[Name, State]:
+    """The state of each sequence, as it is now, in or out of a transaction."""
+    states = {}
+    for sequence in sequences:
+        row = connection.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(sequence.name.identifier())).fetchone()
+        assert row is not None
+        states[sequence.name] = State(int(row[0]), bool(row[1]))
+    return states
+
+
+def set_sequences(connection: psycopg.Connection[Any], values: Mapping[Name, State]) -> None:
+    """Puts each sequence where `values` has it. A change of a sequence is never undone by a rollback."""
+    for name, state in values.items():
+        connection.execute(
+            "SELECT pg_catalog.setval(%s::regclass, %s, %s)",
+            (name.identifier().as_string(connection), state.last_value, state.is_called),
+        )

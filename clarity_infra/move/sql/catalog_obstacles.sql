@@ -1,0 +1,48 @@
+-- What pg_depend does not say about the tables: (kind, object, detail).
+-- %(tables)s::oid[]
+SELECT 'publication' AS kind, 'publication ' || pg_catalog.quote_ident(p.pubname) AS object, pg_catalog.string_agg(t.name, ', ' ORDER BY t.name) AS detail
+  FROM pg_catalog.pg_publication p
+  JOIN (SELECT c.oid, c.relnamespace, c.relpersistence, pg_catalog.format('%%I.%%I', n.nspname, c.relname) AS name
+          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.oid = ANY (%(tables)s::oid[])) AS t
+    ON p.puballtables AND t.relpersistence = 'p'
+    OR EXISTS (SELECT 1 FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = t.oid)
+    OR EXISTS (SELECT 1 FROM pg_catalog.pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid = t.relnamespace)
+ GROUP BY p.pubname
+UNION ALL
+SELECT 'subscription', 'table ' || s.srrelid::regclass::text, ''
+  FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = ANY (%(tables)s::oid[])
+UNION ALL
+SELECT 'rule', 'rule ' || i.identity, ''
+  FROM pg_catalog.pg_rewrite w
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_rewrite'::regclass, w.oid, 0) AS i
+ WHERE w.ev_class = ANY (%(tables)s::oid[])
+UNION ALL
+SELECT 'invalid index', 'index ' || i.identity, x.indrelid::regclass::text
+  FROM pg_catalog.pg_index x
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, x.indexrelid, 0) AS i
+ WHERE x.indrelid = ANY (%(tables)s::oid[]) AND NOT (x.indisvalid AND x.indisready AND x.indislive)
+UNION ALL
+SELECT 'large objects', 'column ' || i.identity, pg_catalog.format_type(a.atttypid, a.atttypmod)
+  FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, a.attrelid, a.attnum) AS i
+ WHERE a.attrelid = ANY (%(tables)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+   AND (a.atttypid = 'oid'::regtype OR t.typbasetype = 'oid'::regtype)
+   AND EXISTS (SELECT 1 FROM pg_catalog.pg_largeobject_metadata)
+UNION ALL
+SELECT 'row security', 'table ' || i.identity, ''
+  FROM unnest(%(tables)s::oid[]) AS t(oid)
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, t.oid, 0) AS i
+ WHERE pg_catalog.row_security_active(t.oid)
+UNION ALL
+SELECT 'no select', 'table ' || i.identity, ''
+  FROM unnest(%(tables)s::oid[]) AS t(oid)
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, t.oid, 0) AS i
+ WHERE NOT pg_catalog.has_table_privilege(t.oid, 'SELECT')
+UNION ALL
+SELECT 'temporary', 'table ' || i.identity, ''
+  FROM pg_catalog.pg_class c
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, c.oid, 0) AS i
+ WHERE c.oid = ANY (%(tables)s::oid[]) AND c.relpersistence = 't'
+ ORDER BY 1, 2

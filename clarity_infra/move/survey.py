@@ -1,0 +1,137 @@
+"""What would a move do, and what stands in its way? Looks at both sides and changes nothing; safe at any time, on a live source."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.connection import Endpoint
+from clarity_infra.move import preflight
+from clarity_infra.move.catalog import read_move_set
+from clarity_infra.move.discard import last_made, objects_of
+from clarity_infra.move.model import Blocker, Move, MoveSet, Table
+from clarity_infra.move.rows import Crew, megabytes, session
+
+
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What was found. `rows` are the catalog's estimates (-1: never analyzed), or exact where they were `counted`."""
+
+    source: str
+    target: str
+    target_exists: bool
+    move_set: MoveSet
+    rows: dict[str, int]
+    counted: bool
+    blockers: tuple[Blocker, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tables, TOAST counted, indexes not."""
+        return sum(table.bytes for table in self.move_set.tables)
+
+    def json(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {
+            "source": self.source,
+            "target": self.target,
+            "target_exists": self.target_exists,
+            "tables": [{"table": str(table.name), "rows": self.rows[str(table.name)], "bytes": table.bytes} for table in self.move_set.tables],
+            "counted": self.counted,
+            "bytes": self.bytes,
+            "enums": {str(name): list(labels) for name, labels in self.move_set.enums.items()},
+            "types": list(self.move_set.types),
+            "functions": list(self.move_set.functions),
+            "others": list(self.move_set.others),
+            "sequences": [str(sequence.name) for sequence in self.move_set.sequences],
+            "extensions": [extension.name for extension in self.move_set.extensions],
+            "tracking": str(self.move_set.tracking) if self.move_set.tracking else None,
+            "blockers": [dataclasses.asdict(blocker) for blocker in self.blockers],
+            "notes": list(self.notes),
+        }
+
+    def text(self) -> str:
+        """The same for people."""
+        where = "" if self.target_exists else " (does not exist yet)"
+        lines = [f"From {self.source}", f"to   {self.target}{where}", ""]
+        width = max(len(str(table.name)) for table in self.move_set.tables)
+        for table in self.move_set.tables:
+            lines.append(f"  {table.name!s:<{width}}  {self._rows_text(str(table.name)):>20}  {megabytes(table.bytes):>12}")
+        lines.append("")
+        for title, items in (
+            ("enums and types", self.move_set.types),
+            ("functions", self.move_set.functions),
+            ("sequences", tuple(str(sequence.name) for sequence in self.move_set.sequences)),
+            ("extensions", tuple(extension.name for extension in self.move_set.extensions)),
+            ("other objects", self.move_set.others),
+        ):
+            if items:
+                lines.append(f"  {title}: {', '.join(items)}")
+        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  BLOCKER {blocker}" for blocker in self.blockers]
+        lines.append("")
+        lines.append(f"{len(self.blockers)} blockers." if self.blockers else "Nothing stands in the way.")
+        return "\n".join(lines)
+
+    def _rows_text(self, table: str) -> str:
+        rows = self.rows[table]
+        if rows < 0:
+            return "rows unknown"
+        return f"{rows:,} rows" if self.counted else f"about {rows:,} rows"
+
+
+def survey(move: Move, *, target_exists: bool | None = None, count: bool = False) -> Survey:
+    """Looks at both sides. `target_exists=None` finds out; `count` counts rows instead of giving the catalog's estimates.
+
+    Raises Unreachable, ConfigurationError or Refused as `Endpoint.connect` and `read_move_set` do; what can be resolved or accepted is
+    in the result's `blockers`, and it is for the caller to fail on them.
+    """
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(session(move.source, purpose="survey"))
+        move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
+        exists = _exists(move.target) if target_exists is None else target_exists
+        target = stack.enter_context(session(move.target if exists else _maintenance(move.target), purpose="survey"))
+        blockers, notes = preflight.check_servers(source, move.source, target, move_set)
+        if exists:
+            made = last_made(target, move.stack)
+            found = preflight.check_databases(
+                source, target, move_set, owner=move.owner, ours=[objid for _, objid in objects_of(made)] if made else []
+            )
+            blockers, notes = blockers + found[0], notes + found[1]
+        rows = {str(table.name): table.estimated_rows if table.kind == "r" else 0 for table in move_set.tables}
+        if count:
+            rows = _counted(move, move_set)
+        return Survey(
+            source=move.source.label(),
+            target=move.target.label(),
+            target_exists=exists,
+            move_set=move_set,
+            rows=rows,
+            counted=count,
+            blockers=(*move_set.blockers, *blockers),
+            notes=(*move_set.notes, *move_set.shared, *notes),
+        )
+
+
+def _maintenance(target: Endpoint) -> Endpoint:
+    """A database that every server has and everybody may connect to."""
+    return target.with_database("postgres")
+
+
+def _exists(target: Endpoint) -> bool:
+    with session(_maintenance(target), purpose="survey") as connection:
+        row = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", (target.database,)).fetchone()
+    return row is not None
+
+
+def _counted(move: Move, move_set: MoveSet) -> dict[str, int]:
+    def work(table: Table, connection: psycopg.Connection[Any]) -> int:
+        return int(connection.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(table.name.identifier())).fetchall()[0][0])
+
+    counts = Crew(move.workers, lambda: session(move.source, purpose="survey")).run(move_set.with_rows, work)
+    return {str(table.name): 0 for table in move_set.tables} | {str(table.name): rows for table, rows in counts}

@@ -1,0 +1,313 @@
+"""Are the two sides equal? Rows, content, structure by definition, enum labels, sequences, owners, and proof that it could have failed.
+
+Nothing here changes anything; every comparison says table and kind of each difference, and names up to ten keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.connection import Endpoint
+from clarity_infra.move.catalog import OURS, read_move_set
+from clarity_infra.move.differences import Changes, Key, changed_keys
+from clarity_infra.move.digest import Digest, Method, RowTooLarge, digest, probed
+from clarity_infra.move.model import Move, MoveSet, Progress, Table
+from clarity_infra.move.names import Name
+from clarity_infra.move.queries import query
+from clarity_infra.move.rows import digest_tables, session
+from clarity_infra.move.sequences import State, read_sequences
+
+# More keys of one table than this help nobody.
+KEYS_NAMED = 10
+
+Digests = Mapping[Name, Digest]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """`differences` is empty where the sides are equal; `evidence` is what was compared, for the record."""
+
+    differences: tuple[str, ...]
+    evidence: dict[str, Any]
+
+    def json(self) -> dict[str, Any]:
+        """The same for machines."""
+        return {"equal": not self.differences, "differences": list(self.differences), **self.evidence}
+
+    def text(self) -> str:
+        """The same for people."""
+        compared = (
+            f"{self.evidence.get('tables', 0)} tables with {self.evidence.get('rows', 0):,} rows,"
+            f" {self.evidence.get('aspects_of_structure', 0):,} aspects of their structure, {self.evidence.get('sequences', 0)} sequences"
+            f" and {self.evidence.get('enums', 0)} enums were compared; control: {self.evidence.get('negative_control', 'none')}."
+        )
+        if not self.differences:
+            return f"The two sides are equal. {compared}"
+        return "\n".join([f"The two sides differ in {len(self.differences)} ways. {compared}", *(f"  - {d}" for d in self.differences)])
+
+
+def verify(
+    source: psycopg.Connection[Any],
+    target: psycopg.Connection[Any],
+    move_set: MoveSet,
+    *,
+    owner: str,
+    source_digests: Digests | None = None,
+    target_digests: Digests | None = None,
+    states: Mapping[Name, State] | None = None,
+    forced: bool = True,
+) -> Verification:
+    """Compares the set, as it was read from `source`, with the objects of the same names in `target`.
+
+    Digests given for both sides of a table, and sequence states, are taken as they are; the rest is read here. The caller decides
+    what each connection sees: the copy's snapshot, a lock, or what is there now. `forced=False` leaves the FORCE mark of row security
+    out, which a copy sets last.
+    """
+    names = [table.name for table in move_set.tables]
+    there = read_present(target, names)
+    differences = [f"table {name}: it is missing in the target" for name in names if name not in there]
+    present = [name for name in names if name in there]
+    if not present:
+        return Verification(tuple(differences), {"tables": 0})
+    target_set = read_move_set(target, present, tracking="none")
+    method = probed(source, target)
+    tables = [table for table in move_set.with_rows if table.name in there]
+    compared = []
+    for table in tables:
+        a, b = (source_digests or {}).get(table.name), (target_digests or {}).get(table.name)
+        compared.append((table, a, b) if a and b else (table, *_digests(source, target, table, method)))
+    differences += [text for table, a, b in compared for text in _content(source, target, table, a, b)]
+    structure, aspects = compare_structure(source, target, move_set, target_set, forced=forced)
+    differences += structure
+    differences += compare_enums(move_set, target_set)
+    wanted = states if states is not None else read_sequences(source, move_set.sequences)
+    differences += compare_sequences(wanted, read_sequences(target, target_set.sequences))
+    differences += foreign_owners(target, target_set, owner)
+    control = negative_control(target, compared, method)
+    if control == "failed":
+        differences.append("negative control: a table with a row left out was found equal; nothing here can be trusted")
+    return Verification(
+        tuple(differences),
+        {
+            "method": method,
+            "tables": len(compared),
+            "rows": sum(b.rows for _, _, b in compared),
+            "aspects_of_structure": aspects,
+            "enums": len(target_set.enums),
+            "sequences": len(wanted),
+            "negative_control": control,
+            "differences": len(differences),
+        },
+    )
+
+
+def verify_move(move: Move, *, progress: Progress) -> Verification:
+    """Verifies the move set of the source against the target as both are now, each in one snapshot; changes nothing.
+
+    On a source that is being written to it finds what was written since the copy: that is what it is for. The target is read as its
+    owner, or as the admin where row security is forced.
+    """
+    with _frozen(move.source, None) as (source, source_snapshot):
+        move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
+        forced = any(table.forced_row_security for table in move_set.tables)
+        role = None if forced else move.owner
+        with _frozen(move.target, role) as (target, target_snapshot):
+            method = probed(source, target)
+            progress(f"Comparing {len(move_set.tables)} tables of {move.source.label()} and {move.target.label()}.")
+            present = comparable(target, move_set)
+            a = digest_tables(lambda: _joined(move.source, None, source_snapshot), present, workers=move.workers, method=method, grains={})
+            progress("The source is read.")
+            b = digest_tables(lambda: _joined(move.target, role, target_snapshot), present, workers=move.workers, method=method, grains={})
+            progress("The target is read.")
+            same = {name for name in a if a[name].value.split(":")[0] == b[name].value.split(":")[0]}
+            return verify(
+                source,
+                target,
+                move_set,
+                owner=move.owner,
+                source_digests={name: a[name] for name in same},
+                target_digests={name: b[name] for name in same},
+            )
+
+
+@contextlib.contextmanager
+def _frozen(endpoint: Endpoint, role: str | None) -> Iterator[tuple[psycopg.Connection[Any], str]]:
+    with session(endpoint, role=role, purpose="verify") as connection:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield connection, str(connection.execute("SELECT pg_catalog.pg_export_snapshot()").fetchall()[0][0])
+
+
+def _joined(endpoint: Endpoint, role: str | None, snapshot: str) -> psycopg.Connection[Any]:
+    connection = session(endpoint, role=role, purpose="verify")
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+    return connection
+
+
+def read_present(connection: psycopg.Connection[Any], names: list[Name]) -> set[Name]:
+    """Which of the tables exist in a database."""
+    rows = connection.execute(query("catalog_resolve"), {"schemas": [n.schema for n in names], "names": [n.name for n in names]}).fetchall()
+    return {Name(row[0], row[1]) for row in rows if row[2] is not None and row[3] in ("r", "p")}
+
+
+def comparable(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Table]:
+    """The tables that hold rows and whose every column the target has too, under the same name."""
+    there = read_present(target, [table.name for table in move_set.with_rows])
+    return [table for table in move_set.with_rows if table.name in there and set(_known_columns(target, table)) == set(table.column_names)]
+
+
+# Content
+
+
+def _digests(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: Table, method: Method) -> tuple[Digest, Digest]:
+    columns = _known_columns(target, table)
+    try:
+        return digest(source, table, method=method), digest(target, table, columns, method=method)
+    except RowTooLarge:
+        return digest(source, table, method=method, grain="columns"), digest(target, table, columns, method=method, grain="columns")
+
+
+def _known_columns(connection: psycopg.Connection[Any], table: Table) -> list[str]:
+    """The table's columns that this side has: a missing one is told as such, not as an error of a query."""
+    rows = connection.execute(
+        "SELECT a.attname::text FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
+        " AND a.attnum > 0 AND NOT a.attisdropped",
+        (table.name.schema, table.name.name),
+    ).fetchall()
+    return sorted({row[0] for row in rows} & set(table.column_names))
+
+
+def _content(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: Table, a: Digest, b: Digest) -> list[str]:
+    if a == b:
+        return []
+    kind = f"{a.rows} rows in the source, {b.rows} in the target" if a.rows != b.rows else f"{a.rows} rows, other contents"
+    columns = _known_columns(target, table)
+    if set(columns) != set(table.column_names) or (table.key and not set(table.key) <= set(columns)):
+        return [f"table {table.name}: {kind}; its columns differ"]
+    try:
+        changes = changed_keys(source, target, table, limit=KEYS_NAMED)
+    except psycopg.Error as error:  # rows too large for their text: the digests have said enough
+        return [f"table {table.name}: {kind} (the keys could not be compared: {error.diag.message_primary})"]
+    return [f"table {table.name}: {kind}{_keys(changes)}"]
+
+
+def _keys(changes: Changes) -> str:
+    named = [
+        f"{what} {', '.join(_key(changes.key_columns, key) for key in keys)}"
+        for what, keys in (
+            ("only in the source:", changes.only_a),
+            ("only in the target:", changes.only_b),
+            ("different:", changes.differ),
+        )
+        if keys
+    ]
+    return f" ({'; '.join(named)})" if named else ""
+
+
+def _key(columns: tuple[str, ...], key: Key) -> str:
+    values = [f"{column}={'NULL' if value is None else _shown(value)}" for column, value in zip(columns, key, strict=True)]
+    return " ".join(values[:4]) + (" ..." if len(values) > 4 else "")
+
+
+def _shown(value: str) -> str:
+    return value if len(value) <= 60 else value[:57] + "..."
+
+
+def negative_control(target: psycopg.Connection[Any], compared: list[tuple[Table, Digest, Digest]], method: Method) -> str:
+    """Leaves one row of the smallest table that has any out of the target's digest: it must then differ from the source's."""
+    having_rows = sorted((item for item in compared if item[2].rows), key=lambda item: item[2].rows)
+    if not having_rows:
+        return "no rows"
+    table, of_source, _ = having_rows[0]
+    one = sql.SQL("t.ctid <> (SELECT o.ctid FROM ONLY {} AS o LIMIT 1)").format(table.name.identifier())
+    grain = "columns" if "-columns:" in of_source.value else "row"
+    columns = _known_columns(target, table)
+    altered = digest(target, table, columns, where=one, method=method, grain=grain)  # type: ignore[arg-type]
+    return f"told apart on {table.name}" if altered != of_source else "failed"
+
+
+# Structure
+
+_Aspects = dict[tuple[str, str], str | None]
+
+
+def compare_structure(
+    source: psycopg.Connection[Any],
+    target: psycopg.Connection[Any],
+    source_set: MoveSet,
+    target_set: MoveSet,
+    *,
+    forced: bool = True,
+) -> tuple[list[str], int]:
+    """What differs in the definitions of the two sides' objects, and how many aspects were compared."""
+    not_null = min(source.info.server_version, target.info.server_version) >= 180000
+    a, b = (_structure(side, move_set, not_null) for side, move_set in ((source, source_set), (target, target_set)))
+    objects_a, objects_b = {thing for thing, _ in a}, {thing for thing, _ in b}
+    differences = [f"{thing}: it is missing in the target" for thing in sorted(objects_a - objects_b)]
+    differences += [f"{thing}: it is in the target only" for thing in sorted(objects_b - objects_a)]
+    for thing, aspect in sorted(a.keys() & b.keys()):
+        if aspect == "forced row security" and not forced:
+            continue
+        left, right = a[thing, aspect], b[thing, aspect]
+        if left != right:
+            differences.append(f"{thing}: its {aspect} is {_value(right)}, in the source {_value(left)}")
+    return differences, len(a)
+
+
+def _value(text: str | None) -> str:
+    return "not set" if text is None else f"'{_shown(text)}'"
+
+
+def _structure(connection: psycopg.Connection[Any], move_set: MoveSet, not_null: bool) -> _Aspects:
+    rows = connection.execute(
+        query("verify_structure"),
+        {
+            "tables": [table.oid for table in move_set.tables],
+            "not_null": not_null,
+            "prefix": OURS,
+            **_members(move_set),
+        },
+    ).fetchall()
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def _members(move_set: MoveSet) -> dict[str, list[int]]:
+    ordered = sorted(move_set.objects)
+    return {"classids": [classid for classid, _ in ordered], "objids": [objid for _, objid in ordered]}
+
+
+def compare_enums(source_set: MoveSet, target_set: MoveSet) -> list[str]:
+    """Enums whose labels, or whose labels' order, are not the same."""
+    return [
+        f"enum {name}: its labels are {list(target_set.enums.get(name, ()))}, in the source {list(labels)}"
+        for name, labels in source_set.enums.items()
+        if target_set.enums.get(name) != labels
+    ]
+
+
+def compare_sequences(source: Mapping[Name, State], target: Mapping[Name, State]) -> list[str]:
+    """Sequences of the target that do not stand where the source's stood."""
+    return [
+        f"sequence {name}: it stands at {_state(target.get(name))}, in the source at {_state(state)}"
+        for name, state in source.items()
+        if target.get(name) != state
+    ]
+
+
+def _state(state: State | None) -> str:
+    if state is None:
+        return "nothing: it is missing"
+    return f"{state.last_value}{'' if state.is_called else ' (not called yet)'}"
+
+
+def foreign_owners(target: psycopg.Connection[Any], target_set: MoveSet, owner: str) -> list[str]:
+    """Objects of the set in the target that somebody else owns."""
+    rows = target.execute(query("verify_owners"), _members(target_set)).fetchall()
+    return [f'{thing}: it belongs to "{who}", not to "{owner}"' for thing, who in rows if who != owner]

@@ -1,0 +1,96 @@
+"""What a move came to, as a short text: evidence, waits, Cloudflare, what is stood in for, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_DIGEST_SHOWN = 16
+
+
+def report(outputs: Mapping[str, Any], *, stand_ins: Sequence[str], env_path: Path, seconds: float) -> str:
+    """The report on a stack's outputs after an `up`. A part that the stage has nothing for yet is left out."""
+    evidence = outputs.get("evidence") or {}
+    parts = [
+        f"Stage {outputs.get('stage', 'unknown')}, after {seconds:.0f} s.",
+        _tables(evidence.get("tables") or []),
+        _wait(outputs.get("cutover") or evidence.get("cutover") or {}),
+        _hyperdrive(outputs.get("hyperdrive") or evidence.get("hyperdrive") or {}),
+        _listed("Stood in for, and why:", stand_ins),
+        _listed("What to do next:", [*(outputs.get("nextSteps") or []), *_everywhere(env_path)]),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Rows as aligned columns, the first row underlined; the columns numbered in `right` are flush right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def size(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TB"
+
+
+def _tables(tables: Sequence[Mapping[str, Any]]) -> str:
+    if not tables:
+        return ""
+    rows = [("table", "rows", "bytes", "digest", "seconds")]
+    for entry in tables:
+        rows.append(
+            (
+                str(entry["table"]),
+                f"{int(entry['rows']):,}",
+                size(float(entry["bytes"])),
+                str(entry["digest"])[:_DIGEST_SHOWN],
+                f"{float(entry['seconds']):.2f}",
+            )
+        )
+    return table(rows, right=(1, 2, 4))
+
+
+def _wait(cutover: Mapping[str, Any]) -> str:
+    waited = cutover.get("waitedSeconds", cutover.get("waited_seconds"))
+    return "" if waited is None else f"Writers waited {float(waited):.2f} s at the cut-over."
+
+
+def _hyperdrive(hyperdrive: Mapping[str, Any]) -> str:
+    if not hyperdrive.get("id"):
+        return ""
+    rows = [("Hyperdrive", str(hyperdrive["id"]))]
+    rows += [(when, _origin(hyperdrive.get(when))) for when in ("before", "after")]
+    return table(rows)
+
+
+def _origin(value: Any) -> str:
+    """An origin on one line, whether it is a text or an object with host, port, database and user."""
+    if not isinstance(value, Mapping):
+        return str(value if value is not None else "-")
+    origin = value.get("origin", value)
+    place = f"{origin.get('user')} at {origin.get('host')}:{origin.get('port')}/{origin.get('database')}"
+    rest = [f"{name} {setting}" for name, setting in value.items() if name != "origin" and value is not origin]
+    return ", ".join([place, *rest])
+
+
+def _everywhere(env_path: Path) -> list[str]:
+    return [
+        f'. {env_path} && psql "$DATABASE_URL"   to look at the live database',
+        f". {env_path} && pulumi stack output   to use the Pulumi command line on this stack",
+        "make down   to go back to where it was; make clean   to remove everything",
+    ]
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([title, *(f"  {line}" for line in lines)]) if lines else ""

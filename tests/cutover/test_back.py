@@ -1,0 +1,150 @@
+"""The way back: every row that was written to the target since the cut-over is in the source afterwards."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.move.back import undo, would_lose
+from tests.cutover.scene import Scene, writing
+
+# What an application may do to its tables, each with what makes carrying it back hard.
+WRITES = {
+    "insert": "INSERT INTO public.requests (request_id, title, place) VALUES ('new', 'new', 5000);"
+    " INSERT INTO public.messages (request_id, content) VALUES ('new', 'child')",
+    "update": "UPDATE public.requests SET title = 'changed' WHERE id % 3 = 0",
+    "delete": "DELETE FROM public.messages WHERE id % 5 = 0",
+    "cascade": "DELETE FROM public.requests WHERE id < 10",
+    "changed key": "UPDATE public.requests SET request_id = 'renamed' WHERE id = 20",
+    "moved child, parent gone": "UPDATE public.messages SET request_id = 'r30' WHERE request_id = 'r31';"
+    " DELETE FROM public.requests WHERE request_id = 'r31'",
+    "exchanged, nullable": "UPDATE public.requests SET place = NULL WHERE id = 40; UPDATE public.requests SET place = 40 WHERE id = 41;"
+    " UPDATE public.requests SET place = 41 WHERE id = 40",
+    "exchanged, not null": "UPDATE public.team SET name = 'x' WHERE id = 1; UPDATE public.team SET name = 'red' WHERE id = 2;"
+    " UPDATE public.team SET name = 'blue' WHERE id = 1",
+    "exchanged keys of children": "UPDATE public.requests SET request_id = 'x' WHERE id = 50;"
+    " UPDATE public.requests SET request_id = 'r50' WHERE id = 51; UPDATE public.requests SET request_id = 'r51' WHERE id = 50",
+    "every label taken": "DELETE FROM public.config WHERE type = 'slack'; UPDATE public.config SET type = 'slack' WHERE type = 'github';"
+    " UPDATE public.config SET type = 'github' WHERE type = 'claude';"
+    " INSERT INTO public.config (type, config) VALUES ('claude', '{}')",
+    "cycle": "WITH p AS (INSERT INTO public.person VALUES (9, 'Zoe', 9)) INSERT INTO public.team VALUES (9, 'green', 9)",
+    "cycle gone": "UPDATE public.person SET team = 1 WHERE id = 2; DELETE FROM public.team WHERE id = 2; DELETE FROM public.person WHERE id = 2",
+    "truncate": "TRUNCATE public.audit, public.messages",
+    "no key": "DELETE FROM public.log WHERE line = 'line 1'; INSERT INTO public.log VALUES ('line 2', NULL), (NULL, now())",
+    "default of a new column": "UPDATE public.requests SET agent_type = 'claude-code' WHERE id = 1",
+    "odd values": r"INSERT INTO public.requests (request_id, title) VALUES (E'a\tb\\n''\"%s', E'\\N'), ('', ''), ('emoji', U&'\+01F600')",
+    "nothing": "SELECT 1",
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_what_was_written_is_carried_back(scene: Scene, name: str) -> None:
+    scene.cut_over()
+    scene.on_target(WRITES[name])
+    after = scene.contents("target")
+    sequence = scene.on_target("SELECT last_value, is_called FROM public.requests_id_seq")
+    scene.go_back()
+    assert scene.contents("source") == after
+    assert scene.on_source("SELECT last_value, is_called FROM public.requests_id_seq") == sequence
+    assert scene.switch.origin == "source"
+    scene.on_source("UPDATE public.requests SET title = 'source again' WHERE id = 100")
+    assert scene.on_source("SELECT tgenabled FROM pg_trigger WHERE tgname = 'note'") == [("O",)]
+
+
+def test_everything_at_once_and_over_again(scene: Scene) -> None:
+    scene.cut_over()
+    for statement in WRITES.values():
+        scene.on_target(statement)
+    after = scene.contents("target")
+    scene.go_back()
+    assert scene.contents("source") == after
+    scene.on_source("UPDATE public.requests SET title = 'in between'; DELETE FROM public.messages")
+    before = scene.contents("source")
+    evidence = scene.cut_over()
+    assert scene.contents("target") == before
+    assert evidence["migrations"] == []
+    scene.on_target("INSERT INTO public.requests (request_id) VALUES ('second time')")
+
+
+def test_no_write_is_lost_on_the_way_back(scene: Scene) -> None:
+    scene.cut_over()
+    with writing(scene) as writer:
+        import time
+
+        time.sleep(0.5)
+        scene.go_back()
+        time.sleep(0.5)
+    rows = dict(scene.on_source("SELECT place, title FROM public.requests WHERE place >= 100000"))
+    assert not writer.problems
+    assert rows == {key: text for key, text in writer.last.items() if text is not None}
+
+
+@pytest.mark.parametrize("name", ["new column", "new label", "new table", "constraint gone"])
+def test_what_has_no_place_stops_it_before_anything_is_changed(scene: Scene, name: str) -> None:
+    scene.cut_over()
+    named = {
+        "new column": ["UPDATE public.requests SET agent_model = 'opus' WHERE id = 7"],
+        "new label": [
+            "ALTER TYPE public.kind ADD VALUE 'web'",
+            "INSERT INTO public.config (type, config) VALUES ('web', '{}')",
+        ],
+        "new table": ["CREATE TABLE public.fresh (id int)", "INSERT INTO public.fresh VALUES (1)"],
+        "constraint gone": [
+            "ALTER TABLE public.requests ALTER request_id DROP NOT NULL",
+            "INSERT INTO public.requests (request_id) VALUES (NULL)",
+        ],
+    }[name]
+    for statement in named:
+        scene.on_target(statement)
+    source, target, calls = scene.contents("source"), scene.contents("target"), list(scene.switch.calls)
+    with pytest.raises(Refused) as raised:
+        scene.go_back()
+    expected = {"new column": "agent_model", "new label": "web", "new table": "fresh", "constraint gone": "request_id"}[name]
+    assert expected in str(raised.value)
+    assert (scene.contents("source"), scene.contents("target"), scene.switch.calls) == (source, target, calls)
+    scene.on_target("UPDATE public.requests SET title = 'still live' WHERE id = 1")
+
+
+def test_a_loss_asked_for_by_name_takes_only_what_has_no_place(scene: Scene) -> None:
+    scene.cut_over()
+    scene.on_target("UPDATE public.requests SET agent_model = 'opus', title = 'kept' WHERE id = 7")
+    scene.on_target("ALTER TYPE public.kind ADD VALUE 'web'")
+    scene.on_target("INSERT INTO public.config (type, config) VALUES ('web', '{}')")
+    with pytest.raises(Refused):
+        scene.go_back(discard="something else")
+    evidence = scene.go_back(discard=scene.move.target.database)
+    assert len(evidence["discarded"]) == 2
+    assert scene.on_source("SELECT title FROM public.requests WHERE id = 7") == [("kept",)]
+    assert scene.on_source("SELECT count(*) FROM public.config") == [(3,)]
+
+
+def test_it_says_beforehand_what_would_be_carried_and_lost(scene: Scene) -> None:
+    assert would_lose(scene.move).written == ()
+    scene.cut_over()
+    scene.on_target("ALTER TABLE public.requests DISABLE TRIGGER note; UPDATE public.requests SET agent_model = 'opus' WHERE id = 7")
+    scene.on_target("DELETE FROM public.log WHERE line = 'line 1'")
+    loss = would_lose(scene.move)
+    assert [(item.table, item.inserted, item.updated, item.deleted) for item in loss.written] == [("public.log", 0, 0, 4)]
+    assert len(loss.no_place) == 1 and "id=7" in loss.no_place[0]
+
+
+def test_undo_leaves_nothing_on_the_source(scene: Scene) -> None:
+    before = scene.contents("source")
+    scene.cut_over()
+    undo(scene.move, scene.switch, run=uuid.uuid4(), lock_budget=5, alive=lambda: True, progress=scene.said.append)
+    assert scene.contents("source") == before
+    assert scene.ours_on_source() == []
+    assert scene.switch.origin == "source"
+    undo(scene.move, scene.switch, run=uuid.uuid4(), lock_budget=5, alive=lambda: True, progress=scene.said.append)
+
+
+def test_a_switch_that_fails_on_the_way_back_is_gone_on_from(scene: Scene) -> None:
+    scene.cut_over()
+    scene.on_target("INSERT INTO public.requests (request_id) VALUES ('kept')")
+    scene.switch.fail = ClarityError("Cloudflare answered 500.")
+    with pytest.raises(ClarityError, match="500"):
+        scene.go_back()
+    scene.go_back()
+    assert scene.on_source("SELECT count(*) FROM public.requests WHERE request_id = 'kept'") == [(1,)]

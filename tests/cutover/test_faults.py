@@ -1,0 +1,157 @@
+"""Whatever dies, wherever: no acknowledged write is lost or doubled, never two sides take writes, and a repeat converges."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from clarity_infra.errors import ClarityError
+from clarity_infra.move import faults
+from clarity_infra.move.crossing import crossing
+from tests.cutover.child import FileSwitch, describe
+from tests.cutover.scene import Scene, Writer, writing
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(command: str, scene: Scene, folder: Path, point: str, how: str = "KILL") -> subprocess.Popen[str]:
+    """The command in a child that dies at the point."""
+    switch = folder / "switch"
+    description = folder / "scene.json"
+    describe(description, scene.move, scene.migrations, switch)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.cutover.child", command, str(description), point, how],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def use_file_switch(scene: Scene, folder: Path) -> FileSwitch:
+    switch = FileSwitch(folder / "switch")
+    switch.to_source()
+    scene.switch = switch  # type: ignore[assignment]
+    return switch
+
+
+def writable(scene: Scene) -> list[str]:
+    """The sides that take a write now, tried as an application would."""
+    sides = []
+    for name, connect in (("source", scene.source), ("target", scene.target)):
+        with connect() as connection:
+            try:
+                connection.execute("UPDATE public.requests SET title = title WHERE false")
+                sides.append(name)
+            except psycopg.errors.ReadOnlySqlTransaction:
+                pass
+    return sides
+
+
+def points_of(scene: Scene, command: Callable[[], object]) -> list[str]:
+    """The fault points a run without faults comes by, each once."""
+    seen: dict[str, None] = {}
+    faults.fault = lambda point: seen.setdefault(point)
+    command()
+    faults.fault = lambda _point: None
+    return list(seen)
+
+
+def check_account(scene: Scene, writer: Writer, side: str) -> None:
+    """What the writer was told is there is there, once, on the side that is live."""
+    rows = (scene.on_target if side == "target" else scene.on_source)("SELECT place, title FROM public.requests WHERE place >= 100000")
+    assert dict(rows) == {key: text for key, text in writer.last.items() if text is not None}
+    assert not writer.problems
+
+
+# Steps that a second cut-over of the same copy has no need of.
+ONCE = ("before close target", "after close target", "before migrate", "after migrate")
+
+
+@pytest.mark.parametrize("point", ONCE)
+def test_the_engine_is_killed_at_a_step_of_the_first_cut_over(scene: Scene, tmp_path: Path, point: str) -> None:
+    switch = use_file_switch(scene, tmp_path)
+    with writing(scene) as writer:
+        kill_and_repeat("cut over", scene, tmp_path, point)
+    assert (writable(scene), switch.where()) == (["target"], "target")
+    check_account(scene, writer, "target")
+
+
+def test_the_engine_is_killed_at_every_point_of_the_cut_over(scene: Scene, tmp_path: Path) -> None:
+    switch = use_file_switch(scene, tmp_path)
+    points = points_of(scene, scene.cut_over)
+    assert len(points) >= 18
+    scene.go_back()
+    with writing(scene) as writer:
+        for point in points:
+            if point in ONCE:
+                continue
+            kill_and_repeat("cut over", scene, tmp_path, point)
+            assert (writable(scene), switch.where()) == (["target"], "target"), point
+            scene.go_back()
+    check_account(scene, writer, "source")
+
+
+def test_the_engine_is_killed_at_every_point_of_the_way_back(scene: Scene, tmp_path: Path) -> None:
+    switch = use_file_switch(scene, tmp_path)
+    scene.cut_over()
+    points = points_of(scene, scene.go_back)
+    assert len(points) >= 8
+    with writing(scene) as writer:
+        for point in points:
+            scene.cut_over()
+            kill_and_repeat("go back", scene, tmp_path, point)
+            assert (writable(scene), switch.where()) == (["source"], "source"), point
+    check_account(scene, writer, "source")
+
+
+def kill_and_repeat(command: str, scene: Scene, folder: Path, point: str) -> None:
+    child = start(command, scene, folder, point)
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL, f"{point} was not reached: {output}"
+    assert len(writable(scene)) <= 1 or point == "before close target", point
+    repeated = scene.cut_over if command == "cut over" else scene.go_back
+    deadline = time.monotonic() + 10  # the dead run's sessions end when the server notices
+    while True:
+        try:
+            repeated()
+            return
+        except ClarityError as error:
+            if "at work" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("point", ["source locked", "before the fence is committed"])
+def test_a_stopped_engine_lets_writers_go_on(scene: Scene, tmp_path: Path, point: str) -> None:
+    use_file_switch(scene, tmp_path)
+    with writing(scene) as writer:
+        child = start("cut over", scene, tmp_path, point, "STOP")
+        time.sleep(11)
+        assert time.monotonic() - writer.acknowledged[-1] < 2
+        assert writable(scene) == ["source"]
+        child.send_signal(signal.SIGCONT)
+        output, _ = child.communicate(timeout=60)
+        assert child.returncode == 1
+        assert "The source is live" in output or "nothing was changed" in output, output
+        scene.cut_over()
+        time.sleep(0.3)
+    assert writer.gap() < 8
+    check_account(scene, writer, "target")
+
+
+def test_two_runs_at_once_one_wins(scene: Scene) -> None:
+    import uuid
+
+    with crossing(scene.move, scene.switch, uuid.uuid4(), scene.said.append):
+        with pytest.raises(ClarityError, match="Another run of stack dev is at work"):
+            scene.cut_over()
+    assert writable(scene) == ["source", "target"]
+    scene.cut_over()

@@ -1,0 +1,184 @@
+"""What the program declares, at every stage, under Pulumi's mocks: no engine, no server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+from pulumi.runtime import mocks as pulumi_mocks
+
+from clarity_infra import program
+from clarity_infra.review import Review
+from clarity_infra.settings import KEYS, STAGES, Settings
+
+ROOT = Path(__file__).parents[2]
+ADMIN = "postgresql://admin:pw-MASTER@127.0.0.1:5432/postgres"
+CONFIG = {
+    "id": "c" * 32,
+    "name": "clarity-db",
+    "origin": {"host": "db.example.com", "port": 5432, "database": "postgres", "user": "admin", "scheme": "postgres"},
+    "caching": {"disabled": False, "max_age": 60, "stale_while_revalidate": 15},
+    "origin_connection_limit": 60,
+}
+SECRET = "4dabf18193072939515e22adb298388d"
+
+
+class Recorder(pulumi_mocks.Mocks):
+    """Answers as the plugins do, as far as the program uses the answer, and keeps what was declared."""
+
+    def __init__(self) -> None:
+        self.declared: dict[str, pulumi_mocks.MockResourceArgs] = {}
+
+    def new_resource(self, args: pulumi_mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        self.declared[f"{args.typ}::{args.name}"] = args
+        outputs = dict(args.inputs)
+        if args.typ == "random:index/randomPassword:RandomPassword":
+            outputs["result"] = "pw-GENERATED"
+        if args.typ == "random:index/randomBytes:RandomBytes":
+            outputs["base64"] = "c2FsdHNhbHRzYWx0c2FsdA=="
+        return f"{args.name}-id", outputs
+
+    def call(self, args: pulumi_mocks.MockCallArgs) -> dict[Any, Any]:
+        raise AssertionError(f"the program calls {args.token}")
+
+    def of(self, typ: str) -> dict[str, pulumi_mocks.MockResourceArgs]:
+        return {key.split("::")[1]: args for key, args in self.declared.items() if key.startswith(typ + "::")}
+
+
+def declare(monkeypatch: pytest.MonkeyPatch, stage: str, **configured: Any) -> Recorder:
+    values = {
+        "stage": stage,
+        "envFile": "",
+        "masterDatabaseUrl": ADMIN,
+        "databaseUrl": ADMIN,
+        "cloudflareAccountId": "a" * 32,
+        "cloudflareApiToken": "pw-TOKEN",
+        "hyperdriveId": "c" * 32,
+        "backupFolder": "backups",
+        **configured,
+    }
+    settings = Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment={}, folder=ROOT)
+    monkeypatch.setattr(program, "begin", lambda: (settings, Review(hyperdrive=CONFIG)))
+    recorder = Recorder()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    pulumi.runtime.set_mocks(recorder, project="clarity-infra", stack="dev", preview=False)
+
+    @pulumi.runtime.test
+    def run() -> Any:
+        runpy.run_path(str(ROOT / "__main__.py"))
+        return None
+
+    run()
+    return recorder
+
+
+@pytest.fixture
+def cutover(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    return declare(monkeypatch, "cutover")
+
+
+def test_every_stage_declares_the_same_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = [set(declare(monkeypatch, stage).declared) for stage in STAGES]
+    assert sets[0] == sets[1] == sets[2] == sets[3]
+    assert len(sets[0]) > 30
+
+
+def test_nothing_uses_a_default_provider_of_postgresql_or_cloudflare(cutover: Recorder) -> None:
+    for key, args in cutover.declared.items():
+        if key.startswith(("postgresql:", "cloudflare:")):
+            wanted = "::admin::" if key.startswith("postgresql:") else "::cloudflare::"
+            assert args.provider is not None and wanted in args.provider, key
+
+
+def test_the_admin_provider_is_explicit_about_tls_privileges_and_patience(cutover: Recorder) -> None:
+    inputs = cutover.of("pulumi:providers:postgresql")["admin"].inputs
+    assert inputs["sslmode"] == "disable"  # loopback
+    assert inputs["superuser"] in (False, "false")
+    assert float(inputs["connectTimeout"]) == 15
+
+
+def test_passwords_are_secret_wherever_they_are_declared(cutover: Recorder) -> None:
+    def plain(value: Any) -> str:
+        if isinstance(value, dict):
+            return "" if SECRET in value else " ".join(plain(item) for item in value.values())
+        return " ".join(plain(item) for item in value) if isinstance(value, list) else str(value)
+
+    for key, args in cutover.declared.items():
+        if key.startswith("pulumi:providers:"):
+            continue  # the SDK marks a provider's password itself
+        assert "pw-" not in plain(args.inputs), key
+
+
+def test_the_server_is_given_a_verifier_and_in_clear_only_where_asked(monkeypatch: pytest.MonkeyPatch, cutover: Recorder) -> None:
+    def given(recorder: Recorder) -> str:
+        value = recorder.of("postgresql:index/role:Role")["user"].inputs["password"]
+        return str(value["value"] if isinstance(value, dict) else value)
+
+    assert given(cutover).startswith("SCRAM-SHA-256$4096:")
+    assert given(declare(monkeypatch, "copy", passwordForm="plain")) == "pw-GENERATED"
+
+
+def test_the_user_is_member_by_roles_and_the_role_cannot_log_in(cutover: Recorder) -> None:
+    roles = cutover.of("postgresql:index/role:Role")
+    assert roles["user"].inputs["roles"] == ["clarity_rw"]
+    assert roles["user"].inputs["login"] is True
+    assert roles["read-write"].inputs["login"] is False
+    assert not roles["read-write"].inputs.get("roles")
+    membership = cutover.of("postgresql:index/grantRole:GrantRole")["admin-acts-as-user"].inputs
+    assert (membership["role"], membership["grantRole"]) == ("admin", "clarity_user")
+
+
+def test_the_plans_wider_privileges_stay_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = declare(monkeypatch, "copy", grantAllData="true", readWriteRoleLogin="true").of("postgresql:index/role:Role")
+    assert roles["read-write"].inputs["roles"] == ["pg_read_all_data", "pg_write_all_data"]
+    assert roles["read-write"].inputs["login"] is True
+
+
+def test_public_is_left_nothing_and_both_creators_have_default_privileges(cutover: Recorder) -> None:
+    grants = cutover.of("postgresql:index/grant:Grant")
+    revoked = {name for name, args in grants.items() if args.inputs["role"] == "public"}
+    assert revoked == {"public-database", "public-schema-public"}
+    assert all(grants[name].inputs["privileges"] == [] for name in revoked)
+    defaults = cutover.of("postgresql:index/defaultPrivileges:DefaultPrivileges")
+    found = {(args.inputs["owner"], args.inputs["schema"], args.inputs["objectType"]) for args in defaults.values()}
+    assert found == {(o, s, k) for o in ("admin", "clarity_user") for s in ("public", "drizzle") for k in ("table", "sequence")}
+
+
+def test_hyperdrive_follows_the_stage_and_keeps_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def config(stage: str) -> dict[str, Any]:
+        return dict(declare(monkeypatch, stage).of("cloudflare:index/hyperdriveConfig:HyperdriveConfig")["hyperdrive"].inputs)
+
+    def origin(inputs: dict[str, Any]) -> dict[str, Any]:
+        value = inputs["origin"]
+        return dict(value["value"] if SECRET in value else value)
+
+    before, copying, after, done = (config(stage) for stage in STAGES)
+    assert origin(before) == origin(copying)
+    assert origin(before)["database"] == "postgres"
+    assert origin(before)["user"] == "admin"
+    assert origin(after)["database"] == "clarity"
+    assert origin(after)["user"] == "clarity_user"
+    assert origin(after)["host"] == "db.example.com"
+    for inputs in (before, copying, after, done):
+        assert inputs["originConnectionLimit"] == 60
+        assert int(origin(inputs)["port"]) == 5432
+    assert before["caching"] == done["caching"] == {"disabled": False, "maxAge": 60, "staleWhileRevalidate": 15}
+    assert copying["caching"] == after["caching"] == {"disabled": True}
+
+
+def test_the_recorded_way_back_is_json_of_what_the_config_had(cutover: Recorder) -> None:
+    inputs = cutover.of("pulumi-python:dynamic/clarity:WayBack")["way-back"].inputs
+    assert json.loads(inputs["hyperdrive"])["origin"] == CONFIG["origin"]
+
+
+def test_dynamic_providers_are_stored_by_name(cutover: Recorder) -> None:
+    dynamic = {key: args for key, args in cutover.declared.items() if key.startswith("pulumi-python:dynamic/clarity:")}
+    assert len(dynamic) == 9
+    for key, args in dynamic.items():
+        assert len(args.inputs["__provider"]) < 300, key
