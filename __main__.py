@@ -82,6 +82,7 @@ pulumi.export("database", configuration.database)
 pulumi.export("user", configuration.user)
 pulumi.export("databaseUrl", secret(url))
 pulumi.export("hyperdriveId", config.id if config else None)
+pulumi.export("hyperdrive", {"id": config.id, **program.origins_shown(settings, way_back.hyperdrive)} if config else None)
 pulumi.export(
     "evidence",
     {"copy": copy.evidence, "access": access.found, "cutover": cutover.evidence, "cleanup": cleanup.evidence},

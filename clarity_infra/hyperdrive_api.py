@@ -12,7 +12,7 @@ import datetime
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import cloudflare
 from cloudflare import Cloudflare
@@ -193,7 +193,7 @@ class OriginSwitch:
             raise ConfigurationError(f"There is no Hyperdrive config {self.name}.", remedy="run `pulumi up` at stage provision.")
         return found
 
-    def where(self) -> str:
+    def where(self) -> Literal["source", "target", "unmanaged"]:
         """`source` or `target`, asked afresh. Raises ClarityError where the origin is neither, Unreachable where it cannot be known."""
         config = self._config()
         origin = config.get("origin") or {}
@@ -232,7 +232,7 @@ class OriginSwitch:
 class NoSwitch:
     """Where Hyperdrive is not managed there is nothing to switch but `.env`."""
 
-    def where(self) -> str:
+    def where(self) -> Literal["source", "target", "unmanaged"]:
         return "unmanaged"
 
     def prepare(self) -> str:

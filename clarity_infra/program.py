@@ -123,6 +123,18 @@ def switch_inputs(settings: Settings) -> dict[str, Any]:
     }
 
 
+def origins_shown(settings: Settings, recorded: pulumi.Output[str]) -> dict[str, pulumi.Output[Any]]:
+    """The origin before and after the move, for people: without its password."""
+
+    def shown(text: str) -> dict[str, Any]:
+        return {key: value for key, value in json.loads(text).items() if key != "password"}
+
+    return {
+        "before": recorded.apply(lambda text: shown(hyperdrive.old_origin(text, ""))),
+        "after": recorded.apply(lambda text: shown(hyperdrive.new_origin(text, settings, ""))),
+    }
+
+
 def env_path(settings: Settings) -> str:
     """The path of `.env`, relative to the project where it was configured so; empty where there is none."""
     return settings.configuration.env_file

@@ -14,9 +14,9 @@ def report(outputs: Mapping[str, Any], *, stand_ins: Sequence[str], env_path: Pa
     evidence = outputs.get("evidence") or {}
     parts = [
         f"Stage {outputs.get('stage', 'unknown')}, after {seconds:.0f} s.",
-        _tables(evidence.get("tables") or []),
-        _wait(outputs.get("cutover") or evidence.get("cutover") or {}),
-        _hyperdrive(outputs.get("hyperdrive") or evidence.get("hyperdrive") or {}),
+        _tables((evidence.get("copy") or {}).get("tables") or []),
+        _cut_over(evidence.get("cutover") or {}),
+        _hyperdrive(outputs.get("hyperdrive") or {}),
         _listed("Stood in for, and why:", stand_ins),
         _listed("What to do next:", [*(outputs.get("nextSteps") or []), *_everywhere(env_path)]),
     ]
@@ -61,9 +61,16 @@ def _tables(tables: Sequence[Mapping[str, Any]]) -> str:
     return table(rows, right=(1, 2, 4))
 
 
-def _wait(cutover: Mapping[str, Any]) -> str:
-    waited = cutover.get("waitedSeconds", cutover.get("waited_seconds"))
-    return "" if waited is None else f"Writers waited {float(waited):.2f} s at the cut-over."
+def _cut_over(cutover: Mapping[str, Any]) -> str:
+    waited = cutover.get("waited_seconds")
+    if waited is None:
+        return ""
+    migrations = ", ".join(cutover.get("migrations") or []) or "none"
+    proof = "both sides were proved equal, row for row" if cutover.get("proved") else "the last proof is missing"
+    return (
+        f"Writers waited {float(waited):.2f} s at most at the cut-over; {int(cutover.get('carried') or 0)} changes were carried meanwhile.\n"
+        f"Migrations applied: {migrations}; {proof}."
+    )
 
 
 def _hyperdrive(hyperdrive: Mapping[str, Any]) -> str:

@@ -391,8 +391,10 @@ class TestLanguageHost:
 class TestReport:
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "stage": "cutover",
-        "evidence": {"tables": [{"table": "public.a", "rows": 12345, "bytes": 2048, "digest": "ab" * 20, "seconds": 1.5}]},
-        "cutover": {"waited_seconds": 0.25},
+        "evidence": {
+            "copy": {"tables": [{"table": "public.a", "rows": 12345, "bytes": 2048, "digest": "ab" * 20, "seconds": 1.5}]},
+            "cutover": {"waited_seconds": 0.25, "carried": 7, "migrations": ["0003_x"], "proved": True},
+        },
         "hyperdrive": {
             "id": "0f" * 16,
             "before": {"origin": {"host": "h", "port": 5, "database": "postgres", "user": "u"}, "limit": 60},
@@ -406,7 +408,8 @@ class TestReport:
         assert text.splitlines()[0] == "Stage cutover, after 61 s."
         for part in (
             "public.a  12,345  2.0 kB  abababababababab     1.50",
-            "Writers waited 0.25 s",
+            "Writers waited 0.25 s at most at the cut-over; 7 changes were carried meanwhile.",
+            "Migrations applied: 0003_x; both sides were proved equal",
             "before      u at h:5/postgres, limit 60",
             "after       clarity_user at h:5/clarity",
             "  random: stand-in",

@@ -160,21 +160,13 @@ class _Copy:
         """Extensions, types, functions, tables and sequences in one transaction, with the record of what was made."""
         there = frozenset(row[0] for row in self.target.execute("SELECT nspname::text FROM pg_catalog.pg_namespace").fetchall())
         script = archive.script("pre-data", without_schemas=there)
-        before = self._existing()
         with session(self.move.target, purpose="structure") as target, target.transaction():
             self._create_extensions(target, there)
             target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.move.owner)))
             structure.run_script(target, script, doing=f"Making the tables in {self.move.target.label()}")
             self._unforce(target)
             target.execute("SET LOCAL ROLE NONE")
-            self._record_made(target, before)
-
-    def _existing(self) -> set[tuple[int, int]]:
-        rows = self.target.execute(
-            "SELECT 'pg_catalog.pg_namespace'::regclass::oid, oid FROM pg_catalog.pg_namespace"
-            " UNION ALL SELECT 'pg_catalog.pg_extension'::regclass, oid FROM pg_catalog.pg_extension"
-        ).fetchall()
-        return {(row[0], row[1]) for row in rows}
+            self._record_made(target)
 
     def _create_extensions(self, target: psycopg.Connection[Any], schemas: frozenset[str]) -> None:
         installed = {row[0] for row in target.execute("SELECT extname::text FROM pg_catalog.pg_extension").fetchall()}
@@ -198,9 +190,8 @@ class _Copy:
             if table.forced_row_security:
                 target.execute(sql.SQL("ALTER TABLE {} NO FORCE ROW LEVEL SECURITY").format(table.name.identifier()))
 
-    def _record_made(self, target: psycopg.Connection[Any], before: set[tuple[int, int]]) -> None:
-        made = read_move_set(target, [table.name for table in self.move_set.tables], tracking="none").objects - before
-        ordered = sorted(made)
+    def _record_made(self, target: psycopg.Connection[Any]) -> None:
+        ordered = target.execute(query("copy_fresh")).fetchall()
         rows = target.execute(query("copy_made"), {"classids": [c for c, _ in ordered], "objids": [o for _, o in ordered]}).fetchall()
         Journal(target, self.move.stack).append(
             MADE, self.run, objects=[[classid, objid, f"{kind} {identity}"] for classid, objid, kind, identity in rows]

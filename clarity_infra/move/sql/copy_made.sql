@@ -15,7 +15,7 @@ SELECT m.classid, m.objid, i.type, i.identity
    -- the sequence of an identity column goes with the column
    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
                     WHERE d.classid = m.classid AND d.objid = m.objid AND d.deptype IN ('i', 'e')
-                      AND m.classid IN ('pg_catalog.pg_class'::regclass, 'pg_catalog.pg_proc'::regclass))
+                      AND (c.relkind = 'S' OR m.classid = 'pg_catalog.pg_proc'::regclass))
    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e
                     WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype = 'e')
  ORDER BY CASE WHEN c.relkind IN ('r', 'p') THEN 0 WHEN c.relkind = 'S' THEN 1

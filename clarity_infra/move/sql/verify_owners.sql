@@ -10,6 +10,8 @@ WITH members AS (
       JOIN pg_catalog.pg_type t ON m.classid = 'pg_catalog.pg_type'::regclass AND t.oid = m.objid
     UNION ALL SELECT m.classid, m.objid, p.proowner FROM members m
       JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
+     -- the constructors of a range belong to the server whoever made the type
+     WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = m.classid AND d.objid = m.objid AND d.deptype = 'i')
     UNION ALL SELECT m.classid, m.objid, c.collowner FROM members m
       JOIN pg_catalog.pg_collation c ON m.classid = 'pg_catalog.pg_collation'::regclass AND c.oid = m.objid
     UNION ALL SELECT m.classid, m.objid, o.oprowner FROM members m
