@@ -6,6 +6,7 @@ Exit status: 0 all is well; 1 something stands in the way or differs; 2 the ques
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 from clarity_infra.move.back import would_lose
 from clarity_infra.move.status import status
-from clarity_infra.move.survey import compare, survey
+from clarity_infra.move.survey import survey
+from clarity_infra.move.verify import verify_move
 from clarity_infra.review import existing_objects
 from clarity_infra.settings import PROJECT, Settings, explain
 
@@ -60,7 +62,10 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> Answer:
             "The way back is `pulumi up` at a lower stage, or `pulumi destroy`.", remedy="`rollback --dry-run` shows what it would carry."
         )
     found = would_lose(settings.move)
-    return 0, found.text(), found.json()
+    lines = [f"{one.table}: {one.inserted} inserted, {one.updated} changed, {one.deleted} deleted rows to carry" for one in found.written]
+    lines += [f"no place in the source: {text}" for text in found.no_place]
+    text = "\n".join(lines) or "Nothing was written since the cut-over: there is nothing to carry."
+    return 1 if found.no_place else 0, text, dataclasses.asdict(found)
 
 
 def _next_steps(settings: Settings, stage: str) -> list[str]:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import ipaddress
 import os
+import socket
 import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,8 @@ _CA_BUNDLES = (
 
 # The time a server that lives needs to answer, in seconds; beyond it a run should say that it cannot be reached.
 CONNECT_TIMEOUT = 10
+# Less than this libpq does not take. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-CONNECT-TIMEOUT
+_SHORTEST_TIMEOUT = 2
 
 # Every session of ours: no timeout of the server's or the database's may end a copy or a snapshot half way, names resolve only
 # where we say so, and values print alike on every server (research/copy.md sections 2.6 and 3).
@@ -195,14 +198,17 @@ class Endpoint:
             values["sslrootcert"] = self.sslrootcert
         return make_conninfo("", **values)
 
-    def connect(self, *, autocommit: bool = True, role: str | None = None, purpose: str = "") -> psycopg.Connection:
+    def connect(self, *, autocommit: bool = True, role: str | None = None, purpose: str = "", patience: int | None = None) -> psycopg.Connection:
         """Opens a session with pinned settings, acting as `role` where one is given.
 
-        `purpose` shows in `pg_stat_activity` as `clarity-infra PURPOSE`.
+        `purpose` shows in `pg_stat_activity` as `clarity-infra PURPOSE`. `patience`: seconds the server has to answer, all its addresses
+        together; left out, each has CONNECT_TIMEOUT.
         Raises Unreachable where no server answers, ConfigurationError where it refuses the login or the database.
         """
+        name = f"clarity-infra {purpose}".strip()
+        timeout = CONNECT_TIMEOUT if patience is None else max(_SHORTEST_TIMEOUT, patience // self._addresses())
         try:
-            connection = psycopg.connect(self.conninfo(application_name=f"clarity-infra {purpose}".strip()), autocommit=True)
+            connection = psycopg.connect(self.conninfo(application_name=name, connect_timeout=timeout), autocommit=True)
         except psycopg.OperationalError as error:
             raise self._cannot_connect(error) from None
         try:
@@ -212,6 +218,13 @@ class Endpoint:
             raise
         connection.autocommit = autocommit
         return connection
+
+    def _addresses(self) -> int:
+        """How many addresses the host has: they are tried one after another."""
+        try:
+            return len({entry[4][0] for entry in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)})
+        except OSError:
+            return 1
 
     def _pin(self, connection: psycopg.Connection, role: str | None) -> None:
         settings = {name: value for name, value in _SESSION.items() if value is not None}

@@ -9,12 +9,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import psycopg
+
 from clarity_infra import hyperdrive
 from clarity_infra.connection import Endpoint
-from clarity_infra.errors import Blocked, Refused, Unreachable
+from clarity_infra.errors import Blocked, ClarityError, Refused, Unreachable
+from clarity_infra.move.migrations import pending, tracking_table
 from clarity_infra.move.status import Status, status
-from clarity_infra.move.survey import survey
+from clarity_infra.move.survey import Survey, survey
 from clarity_infra.settings import STAGES, Settings
+
+# Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
+_PATIENCE_OF_PREVIEW = 6
+_PATIENCE_OF_UP = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +55,14 @@ def review(settings: Settings, *, preview: bool) -> Review:
     hyperdrive.origin_password(config, settings)
     switched = settings.switched or hyperdrive.points_at_target(config, settings)
     try:
+        _reach(settings, _PATIENCE_OF_PREVIEW if preview else _PATIENCE_OF_UP)
         found = _databases(settings)
+    except psycopg.Error as error:
+        raise ClarityError(
+            f"The databases could not be looked at: {error.diag.message_primary or type(error).__name__}.",
+            unchanged="Nothing was changed.",
+            remedy="run the same command again; if it is a privilege, grant it to the admin.",
+        ) from None
     except Unreachable as error:
         if not preview:
             raise
@@ -56,6 +70,15 @@ def review(settings: Settings, *, preview: bool) -> Review:
         side = "target" if settings.at_least("cutover") else "source"
         return Review(hyperdrive=config, switched=switched, side=side, stage="", warnings=(warning,))
     return dataclasses.replace(found, hyperdrive=config, switched=switched or found.side in ("target", "between"))
+
+
+def _reach(settings: Settings, seconds: int) -> None:
+    """Asks each server once, with less patience than work on it has. Raises Unreachable or ConfigurationError."""
+    asked: list[tuple[str, int]] = []
+    for endpoint in (settings.maintenance, settings.source):
+        if (endpoint.host, endpoint.port) not in asked:
+            asked.append((endpoint.host, endpoint.port))
+            endpoint.connect(purpose="review", patience=seconds).close()
 
 
 def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, ...]:
@@ -76,21 +99,50 @@ def _databases(settings: Settings) -> Review:
     found = status(settings.move, target_exists=has_target)
     _refuse_stage(settings, found)
     lines = [f"stage: {found.stage or 'nothing yet'} -> {settings.stage}", *found.lines()]
-    if found.stage in ("", "provision"):
-        looked = survey(settings.move, target_exists=has_target)
+    if _is_copied(settings, found):
+        looked = _without_ours(survey(settings.move, target_exists=has_target), settings)
         if looked.blockers:
-            raise Blocked(
-                [str(blocker) for blocker in looked.blockers],
-                remedy="deal with each, or accept it by name in `accept`.",
-            )
+            raise Blocked([str(blocker) for blocker in looked.blockers], remedy="deal with each, or accept it by name in `accept`.")
         lines += looked.text().splitlines()
+    if found.side == "source" and STAGES.index(settings.stage) >= _reached(found):
+        lines += _migrations(settings)
     side = found.side if found.side != "source" or not found.leftovers else "unsettled"
     return Review(existing=existing, stage=found.stage, side=side, lines=tuple(lines))
 
 
+def _reached(found: Status) -> int:
+    """The number of the stage the environment is at; -1 before the first."""
+    return STAGES.index(found.stage) if found.stage else -1
+
+
+def _is_copied(settings: Settings, found: Status) -> bool:
+    """Whether this `up`, or one at the next stage, makes a copy: there is none yet, or another one is asked for."""
+    if found.stage in ("", "provision"):
+        return True
+    afresh = (found.copied or {}).get("revision") != settings.configuration.copy_revision
+    return found.stage == "copy" and settings.stage == "copy" and afresh
+
+
+def _without_ours(looked: Survey, settings: Settings) -> Survey:
+    """Roles and privileges that this stack is about to make are no obstacle of anybody else's; the copy itself insists on them."""
+    configuration = settings.configuration
+    made = {f"role {name}" for name in (configuration.user, configuration.read_write_role)} | {f"schema {name}" for name in settings.schemas}
+    return dataclasses.replace(looked, blockers=tuple(blocker for blocker in looked.blockers if blocker.object not in made))
+
+
+def _migrations(settings: Settings) -> list[str]:
+    """What the cut-over will have to apply; a folder or a record that cannot be read is told now. Raises ConfigurationError."""
+    if settings.migrations.folder is None:
+        return []
+    with settings.source.connect(purpose="review") as connection:
+        tracking = tracking_table(connection, settings.configuration.tracking_table)
+        waiting = pending(connection, tracking, settings.migrations)
+    return [f"migrations to be applied at the cut-over: {', '.join(migration.tag for migration in waiting) or 'none'}"]
+
+
 def _refuse_stage(settings: Settings, found: Status) -> None:
     """A stage is entered from the one before it, and left again downwards except from cleanup."""
-    wanted, now = STAGES.index(settings.stage), STAGES.index(found.stage) if found.stage else -1
+    wanted, now = STAGES.index(settings.stage), _reached(found)
     if wanted > now + 1:
         raise Refused(
             f"Stage {settings.stage} cannot be entered: this environment is at {found.stage or 'no stage yet'}.",

@@ -199,7 +199,7 @@ class Sandbox:
                 connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(sql.Identifier(SOURCE_DATABASE), managed))
 
     def _build_source(self) -> None:
-        """The source is built in one transaction: its last table is there, or nothing is."""
+        """Where the neighbours are, all is: they are made last, in the transaction that fills the application's tables."""
         with psycopg.connect(self.admin_url, autocommit=True, connect_timeout=10) as connection:
             built = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [NEIGHBOURS[0]]).fetchone()
             if built and built[0]:
@@ -457,8 +457,16 @@ class Sandbox:
 
     def cloudflare_api(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Calls the Cloudflare stand-in and gives the answer's `result`. Raises SandboxError."""
+        return self._call_cloudflare(method, self.cloudflare_url + path, body)
+
+    def cloudflare_control(self, path: str = "", body: Mapping[str, Any] | None = None) -> Any:
+        """What the stand-in tells and lets tests do beside the API, see `sandbox.cloudflare.api`. Raises SandboxError."""
+        base = self.cloudflare_url.removesuffix("/client/v4")
+        return self._call_cloudflare("GET" if body is None else "POST", f"{base}/__control{path}", body)
+
+    def _call_cloudflare(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
         request = urllib.request.Request(
-            self.cloudflare_url + path,
+            url,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={
@@ -470,7 +478,7 @@ class Sandbox:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return json.load(response)["result"]
         except urllib.error.HTTPError as error:
-            raise SandboxError(f"{method} {path} was answered {error.code}: {error.read().decode()}") from None
+            raise SandboxError(f"{method} {url} was answered {error.code}: {error.read().decode()}") from None
         except urllib.error.URLError as error:
             raise SandboxError(f"the Cloudflare stand-in does not answer: {error.reason}") from None
 

@@ -369,6 +369,8 @@ def carry_until_equal(
     """
     total, first = Carried(), compare()
     plans = first
+    if all(plan.empty() for plan in plans.values()):
+        return total, first, []
     for _ in range(PASSES):
         total.add(carry(sender, receiver, shaped, plans))
         plans = compare()

@@ -233,7 +233,7 @@ def _closure(connection: psycopg.Connection[Any], tables: list[int], accepted: s
         if not leave:
             break
         left += leave
-    blockers = [_needs_outside(row) for row in outside if row["catalog"] != "pg_type"]
+    blockers = [_needs_outside(row) for row in outside]
     # An accepted key that was left out no longer shows up above; it is said once, as accepted.
     blockers += [Blocker(text, "it refers to a table that does not move and is left behind", "") for text in _identities(connection, left)]
     return closure, left, blockers
@@ -251,6 +251,13 @@ def _needs_outside(row: Row) -> Blocker:
             row["object"],
             f"it is owned by a column of {row['needs']}, which does not move",
             "add that table to `tables`, or give the default a sequence of its own",
+            can_accept=False,
+        )
+    if row["catalog"] == "pg_type":
+        return Blocker(
+            row["object"],
+            f"a column or function of the set uses the row type of {row['needs']}, which does not move",
+            "add that table to `tables`, or give the column a type of its own",
             can_accept=False,
         )
     return Blocker(

@@ -20,10 +20,10 @@ from psycopg import IsolationLevel, sql
 
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
 from clarity_infra.move import capture, fence, migrations, state
-from clarity_infra.move.carry import Carried, Plan, Shape, at_rest, carry, carry_until_equal, columns, differing, plan, shapes
+from clarity_infra.move.carry import Plan, Shape, at_rest, carry_until_equal, columns, differing, plan, shapes
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
 from clarity_infra.move.differences import changed_keys
-from clarity_infra.move.digest import Digest, RowTooLarge, digest, probed
+from clarity_infra.move.digest import Digest, Method, RowTooLarge, digest, probed
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal
 from clarity_infra.move.locks import Hold, Watch, lock_out_writers
@@ -38,6 +38,8 @@ ROUNDS = 6
 NEAR = 500
 # Writers are never kept waiting longer than this (seconds) once they are locked out, except for tables without a key.
 LONGEST_HOLD = 10.0
+# A failed run tries this long (seconds) to take its capture away again; what is left is harmless, and the next run's to remove.
+REMOVAL_BUDGET = 2.0
 # Rows are counted under the lock where the last counts took no longer than this (seconds); the digests afterwards count anyway.
 COUNTING = 0.3
 
@@ -207,7 +209,7 @@ class _CutOver:
     def _install_capture(self, lock: psycopg.Connection, tables: tuple[Table, ...]) -> float:
         """From here on the keys of changed rows are noted. Gives how long a writer can have waited for it."""
         way = self.way
-        self._silence_leftovers(lock)
+        self._remove_leftovers(lock, self.lock_budget)
         capture.prepare(way.source, way.move.stack, tables)
         names = [table.name for table in tables]
         hold = lock_out_writers(lock, names, budget=self.lock_budget, progress=way.progress)
@@ -215,16 +217,15 @@ class _CutOver:
         lock.commit()
         return hold.waited()
 
-    def _silence_leftovers(self, lock: psycopg.Connection) -> None:
+    def _remove_leftovers(self, lock: psycopg.Connection, budget: float) -> None:
         """A dead run's capture is put out of force before its notes go, or writers would wait for them."""
         way = self.way
         left = capture.leftovers(way.source, way.move.stack)
         if left:
-            way.progress(f"removing the capture that an earlier run left on {len(left)} table(s)")
-            lock_out_writers(lock, left, budget=self.lock_budget, progress=way.progress)
+            lock_out_writers(lock, left, budget=budget, progress=way.progress)
             capture.take_out_of_force(lock, way.move.stack)
             lock.commit()
-            capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
+        capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
 
     def _bring_near(self, rows: psycopg.Connection, tables: tuple[Table, ...], shaped: Mapping[Name, Shape]) -> float:
         """Carries what differs, without a lock, until little is left. Gives the seconds that tables without a key will take."""
@@ -236,20 +237,14 @@ class _CutOver:
             source.isolation_level = IsolationLevel.REPEATABLE_READ
             for number in range(ROUNDS):
                 notes = capture.take(source, way.move.stack, tables)
-                whole = frozenset(shaped) if number == 0 else notes.whole
-                plans: dict[Name, Plan] = {}
-                for name, shape in shaped.items():
-                    started = time.monotonic()
-                    if name in whole:
-                        plans[name] = differing(source, rows, shape, method=method)
-                        if not shape.key and number == 0:
-                            keyless += time.monotonic() - started
-                    elif name in notes.keys:
-                        plans[name] = plan(source, rows, shape, notes.keys[name])
-                carried = Carried()
-                if any(not found.empty() for found in plans.values()):
-                    with at_rest(rows, shaped):
-                        carried = carry(source, rows, shaped, plans)
+                if number == 0:
+                    notes = capture.Changes({}, frozenset(shaped))
+                comparison = _Comparison(source, rows, shaped, notes, method)
+                with at_rest(rows, shaped):
+                    carried, _, left = carry_until_equal(source, rows, shaped, comparison.make)
+                if left:
+                    raise _unequal(left)
+                keyless = keyless or comparison.keyless_seconds
                 rows.commit()
                 source.commit()
                 reach("brought near")
@@ -288,29 +283,17 @@ class _CutOver:
                 remedy="find out by whom, then run the same command again.",
             )
         notes = capture.take(lock, way.move.stack, tables)
-
-        def compare() -> dict[Name, Plan]:
-            return {name: self._plan(lock, rows, shape, notes) for name, shape in shaped.items()}
-
         with at_rest(rows, shaped):
-            carried, _, left = carry_until_equal(lock, rows, shaped, compare)
+            comparison = _Comparison(lock, rows, shaped, notes, None)
+            carried, _, left = carry_until_equal(lock, rows, shaped, comparison.make)
         if count:
             left += [name for name, shape in shaped.items() if _rows_of(lock, shape) != _rows_of(rows, shape)]
         if left:
-            raise VerificationFailed(
-                [f"{name}: rows differ after they were carried" for name in dict.fromkeys(left)],
-                unchanged="The source is live and was not changed.",
-                remedy="raise copyRevision to make the copy afresh, and report this.",
-            )
+            raise _unequal(left)
         set_sequences(rows, read_sequences(lock, way.moved.sequences))
         rows.commit()
         self._take_snapshot()
         return carried.total()
-
-    def _plan(self, lock: psycopg.Connection, rows: psycopg.Connection, shape: Shape, notes: capture.Changes) -> Plan:
-        if shape.name in notes.whole:
-            return differing(lock, rows, shape)
-        return plan(lock, rows, shape, notes.keys.get(shape.name, []))
 
     def _take_snapshot(self) -> None:
         """A session that goes on seeing the target as it is now. It touches no table: a lock would stop the migrations."""
@@ -370,7 +353,7 @@ class _CutOver:
         """Best effort: what is left is found by name and removed by the next run."""
         connecting = self.way.move.source.connect
         with contextlib.suppress(ClarityError, psycopg.Error), connecting(autocommit=False, purpose="lock") as lock:
-            self._silence_leftovers(lock)
+            self._remove_leftovers(lock, REMOVAL_BUDGET)
 
     # After the source is fenced
 
@@ -529,6 +512,48 @@ class _CutOver:
         found = changed_keys(source, self.way.snapshot, shape.table, columns=shape.compared, limit=10)
         keys = [*found.only_a, *found.only_b, *found.differ]
         return text + "; first keys: " + ", ".join("/".join(str(part) for part in key) for key in keys[:10])
+
+
+@dataclasses.dataclass
+class _Comparison:
+    """What differs among the noted changes. Whole tables are read whole once, and again only where a cascade may have hit them."""
+
+    source: psycopg.Connection
+    rows: psycopg.Connection
+    shaped: Mapping[Name, Shape]
+    notes: capture.Changes
+    method: Method | None
+    keyless_seconds: float = 0.0
+    before: dict[Name, Plan] = dataclasses.field(default_factory=dict)
+
+    def make(self) -> dict[Name, Plan]:
+        found = {name: self._one(shape) for name, shape in self.shaped.items()}
+        self.before = self.before or found
+        return found
+
+    def _one(self, shape: Shape) -> Plan:
+        if shape.name not in self.notes.whole:
+            return plan(self.source, self.rows, shape, self.notes.keys.get(shape.name, []))
+        before = self.before.get(shape.name)
+        if before is not None and shape.key and not self._hit_by_cascade(shape):
+            return plan(self.source, self.rows, shape, before.keys())
+        started = time.monotonic()
+        found = differing(self.source, self.rows, shape, method=self.method)
+        if not shape.key:
+            self.keyless_seconds += time.monotonic() - started
+        return found
+
+    def _hit_by_cascade(self, shape: Shape) -> bool:
+        parents = (self.before.get(name, Plan()) for name in shape.table.references)
+        return any(parent.delete or parent.update for parent in parents)
+
+
+def _unequal(tables: list[Name]) -> VerificationFailed:
+    return VerificationFailed(
+        [f"{name}: rows differ after they were carried" for name in dict.fromkeys(tables)],
+        unchanged="The source is live and was not changed.",
+        remedy="raise copyRevision to make the copy afresh, and report this.",
+    )
 
 
 def close_idle_target(way: Crossing) -> None:

@@ -55,7 +55,7 @@ class _Place:
     default: str | None
     older: str | None
     is_array: bool
-    labels: tuple[str, ...]
+    labels: list[str]
 
 
 def without_place(
@@ -82,8 +82,8 @@ def without_place(
 def _places(connection: psycopg.Connection[Any], names: list[Name]) -> Mapping[Name, list[_Place]]:
     found: dict[Name, list[_Place]] = {}
     listed = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
-    for schema, table, *facts, labels in connection.execute(query("back_places"), listed).fetchall():
-        found.setdefault(Name(schema, table), []).append(_Place(*facts, tuple(labels)))
+    for schema, table, *facts in connection.execute(query("back_places"), listed).fetchall():
+        found.setdefault(Name(schema, table), []).append(_Place(*facts))
     return found
 
 

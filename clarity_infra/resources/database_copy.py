@@ -9,8 +9,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from clarity_infra.errors import Refused
-from clarity_infra.move.copy import copy, discard_copy
-from clarity_infra.move.evidence import finished_copy
+from clarity_infra.move.copy import copied_already, copy, discard_copy
 from clarity_infra.move.migrations import rehearse
 from clarity_infra.move.status import status
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
@@ -32,8 +31,7 @@ class DatabaseCopyProvider(ClarityProvider):
             return UpdateResult({**without_provider(_news), "evidence": _olds.get("evidence") or {}})
         if _olds.get("active") and not _news["active"]:
             return UpdateResult({**without_provider(_news), "evidence": self._discarded(_news)})
-        afresh = bool(_olds.get("active")) and _olds.get("revision") != _news.get("revision")
-        return UpdateResult({**without_provider(_news), "evidence": self._evidence(_news, afresh=afresh)})
+        return UpdateResult({**without_provider(_news), "evidence": self._evidence(_news)})
 
     def _discarded(self, props: Properties) -> dict[str, Any]:
         """Back to `provision`: what the copy made in the target goes, but never while the application may be using it."""
@@ -47,15 +45,15 @@ class DatabaseCopyProvider(ClarityProvider):
         discard_copy(move, say)
         return {}
 
-    def _evidence(self, props: Properties, *, afresh: bool = False) -> dict[str, Any]:
+    def _evidence(self, props: Properties) -> dict[str, Any]:
         if not props["active"]:
             return {}
-        settings = self.settings(str(props["stack"]))
-        evidence = None if afresh else finished_copy(settings.move)
+        settings, revision = self.settings(str(props["stack"])), int(props["revision"])
+        evidence = copied_already(settings.move, revision)
         if evidence is not None:
             say("the copy in the target is whole and verified: nothing to copy")
         else:
-            evidence = copy(settings.move, run=uuid.uuid4(), progress=say)
+            evidence = copy(settings.move, run=uuid.uuid4(), progress=say, revision=revision)
         return {**evidence, "migrations": rehearse(settings.move, settings.migrations)}
 
 

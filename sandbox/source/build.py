@@ -58,7 +58,11 @@ def build(
     folder: Path = DRIZZLE_FOLDER,
     upto: str = "0002",
 ) -> SourceFacts:
-    """Builds the source in the database of `admin_url`, owned by its user, in one transaction: whole or not at all.
+    """Builds the source in the database of `admin_url`, owned by its user; one that was interrupted is gone on with.
+
+    Two transactions: the migrations, then everything else. Before PostgreSQL 17 a label that a migration adds to an enum cannot be used
+    in that migration's transaction (https://www.postgresql.org/docs/15/sql-altertype.html). Between the two the tables are empty, and
+    marked, so that the next build with the same arguments fills them; the last of `NEIGHBOURS` is there only when all is.
 
     rows: over the application's three tables, at least `FEWEST_ROWS`; a quarter are feature requests. Deterministic.
     tracking: the schema of Drizzle's table of applied migrations; "none" as after `drizzle-kit push`.
@@ -72,10 +76,15 @@ def build(
         raise SourceError(f"{rows} rows are too few to hold every enum label: ask for {FEWEST_ROWS} or more.")
     applied, pending = split_at(read_folder(folder), upto)
     schema = _TRACKING_SCHEMAS[tracking]
+    mark = f"empty, to be filled by the sandbox: {applied[-1].tag}, tracking {tracking}"
     with _connect(admin_url) as connection:
-        _refuse_what_exists(connection, schema)
-        apply(connection, applied, schema)
+        if not _marked(connection, mark):
+            _refuse_what_exists(connection, schema)
+            apply(connection, applied, schema)
+            _mark(connection, mark)
+            connection.commit()
         _fill(connection, rows)
+        _mark(connection, None)
         _wind_sequences_on(connection)
         connection.execute(Path(__file__).with_name("neighbours.sql").read_bytes())
         connection.execute(b"ANALYZE")
@@ -112,6 +121,17 @@ def _refuse_what_exists(connection: psycopg.Connection, tracking_schema: str | N
     if found:
         listed = ", ".join(sorted(name for (name,) in found))
         raise SourceError(f"The database already holds {listed}; nothing was changed. Build the source elsewhere.")
+
+
+def _marked(connection: psycopg.Connection, mark: str) -> bool:
+    """Whether an earlier build with the same migrations was interrupted before it filled the tables."""
+    found = connection.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", (f"public.{TABLES[0]}",)).fetchone()
+    return found is not None and found[0] == mark
+
+
+def _mark(connection: psycopg.Connection, mark: str | None) -> None:
+    text = sql.SQL("COMMENT ON TABLE {} IS {}")
+    connection.execute(text.format(sql.Identifier("public", TABLES[0]), sql.Literal(mark)))
 
 
 def _fill(connection: psycopg.Connection, rows: int) -> None:

@@ -8,36 +8,7 @@ import pytest
 
 from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move.back import undo, would_lose
-from tests.cutover.scene import Scene, writing
-
-# What an application may do to its tables, each with what makes carrying it back hard.
-WRITES = {
-    "insert": "INSERT INTO public.requests (request_id, title, place) VALUES ('new', 'new', 5000);"
-    " INSERT INTO public.messages (request_id, content) VALUES ('new', 'child')",
-    "update": "UPDATE public.requests SET title = 'changed' WHERE id % 3 = 0",
-    "delete": "DELETE FROM public.messages WHERE id % 5 = 0",
-    "cascade": "DELETE FROM public.requests WHERE id < 10",
-    "changed key": "UPDATE public.requests SET request_id = 'renamed' WHERE id = 20",
-    "moved child, parent gone": "UPDATE public.messages SET request_id = 'r30' WHERE request_id = 'r31';"
-    " DELETE FROM public.requests WHERE request_id = 'r31'",
-    "exchanged, nullable": "UPDATE public.requests SET place = NULL WHERE id = 40; UPDATE public.requests SET place = 40 WHERE id = 41;"
-    " UPDATE public.requests SET place = 41 WHERE id = 40",
-    "exchanged, not null": "UPDATE public.team SET name = 'x' WHERE id = 1; UPDATE public.team SET name = 'red' WHERE id = 2;"
-    " UPDATE public.team SET name = 'blue' WHERE id = 1",
-    "exchanged keys of children": "UPDATE public.requests SET request_id = 'x' WHERE id = 50;"
-    " UPDATE public.requests SET request_id = 'r50' WHERE id = 51; UPDATE public.requests SET request_id = 'r51' WHERE id = 50",
-    "every label taken": "DELETE FROM public.config WHERE type = 'slack'; UPDATE public.config SET type = 'slack' WHERE type = 'github';"
-    " UPDATE public.config SET type = 'github' WHERE type = 'claude';"
-    " INSERT INTO public.config (type, config) VALUES ('claude', '{}')",
-    "cycle": "WITH p AS (INSERT INTO public.person VALUES (9, 'Zoe', 9)) INSERT INTO public.team VALUES (9, 'green', 9)",
-    "cycle gone": "UPDATE public.person SET team = 1 WHERE id = 2; DELETE FROM public.team WHERE id = 2; DELETE FROM public.person WHERE id = 2",
-    "truncate": "TRUNCATE public.audit, public.messages",
-    "no key": "DELETE FROM public.log WHERE line = 'line 1'; INSERT INTO public.log VALUES ('line 2', NULL), (NULL, now())",
-    "default of a new column": "UPDATE public.requests SET agent_type = 'claude-code' WHERE id = 1",
-    "odd values": r"INSERT INTO public.requests (request_id, title) VALUES (E'a\tb\\n''\"%s', E'\\N'), ('', ''), ('emoji', U&'\+01F600')",
-    "nothing": "SELECT 1",
-}
-
+from tests.cutover.scene import WRITES, Scene, writing
 
 @pytest.mark.parametrize("name", WRITES)
 def test_what_was_written_is_carried_back(scene: Scene, name: str) -> None:

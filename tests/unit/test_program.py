@@ -43,7 +43,7 @@ class Recorder(pulumi_mocks.Mocks):
             outputs["base64"] = "c2FsdHNhbHRzYWx0c2FsdA=="
         return f"{args.name}-id", outputs
 
-    def call(self, args: pulumi_mocks.MockCallArgs) -> dict[Any, Any]:
+    def call(self, args: pulumi_mocks.MockCallArgs) -> Any:
         raise AssertionError(f"the program calls {args.token}")
 
     def of(self, typ: str) -> dict[str, pulumi_mocks.MockResourceArgs]:
@@ -69,12 +69,10 @@ def declare(monkeypatch: pytest.MonkeyPatch, stage: str, **configured: Any) -> R
     asyncio.set_event_loop(loop)
     pulumi.runtime.set_mocks(recorder, project="clarity-infra", stack="dev", preview=False)
 
-    @pulumi.runtime.test
-    def run() -> Any:
+    def run() -> None:
         runpy.run_path(str(ROOT / "__main__.py"))
-        return None
 
-    run()
+    pulumi.runtime.test(run)()  # type: ignore[no-untyped-call]
     return recorder
 
 

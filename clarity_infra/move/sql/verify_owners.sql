@@ -8,6 +8,8 @@ WITH members AS (
       JOIN pg_catalog.pg_class c ON m.classid = 'pg_catalog.pg_class'::regclass AND c.oid = m.objid
     UNION ALL SELECT m.classid, m.objid, t.typowner FROM members m
       JOIN pg_catalog.pg_type t ON m.classid = 'pg_catalog.pg_type'::regclass AND t.oid = m.objid
+     -- array, row and multirange types follow what they belong to
+     WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = m.classid AND d.objid = m.objid AND d.deptype = 'i')
     UNION ALL SELECT m.classid, m.objid, p.proowner FROM members m
       JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
      -- the constructors of a range belong to the server whoever made the type

@@ -67,6 +67,8 @@ SELECT 'constraint ' || pg_catalog.quote_ident(k.conname) || ' on ' || COALESCE(
     ('comment', pg_catalog.obj_description(k.oid, 'pg_constraint'))
  ) AS f(aspect, value)
  WHERE k.contype <> 't' AND (k.contype <> 'n' OR %(not_null)s)
+   -- what the server makes of a key to a partitioned table, one for each partition, under names of its own
+   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint p WHERE p.oid = k.conparentid AND p.conrelid = k.conrelid)
 UNION ALL
 SELECT 'index ' || i.identity, f.aspect, f.value
   FROM tables t
