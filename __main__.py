@@ -11,7 +11,7 @@ import pulumi
 from clarity_infra import program
 from clarity_infra.database import ClarityDatabase, Password
 from clarity_infra.database_settings import AUDIT
-from clarity_infra.hyperdrive import HyperdriveConfig, new_origin, old_origin
+from clarity_infra.hyperdrive import HyperdriveConfig, new_origin, old_caching, old_origin
 from clarity_infra.resources.access_check import AccessCheck
 from clarity_infra.resources.claim import Claim
 from clarity_infra.resources.cutover import Cutover
@@ -58,7 +58,7 @@ access = AccessCheck("access", after(*granted), password=password.clear, **progr
 old = secret(pulumi.Output.all(way_back.hyperdrive, way_back.originPassword).apply(lambda both: old_origin(*both)))
 new = secret(pulumi.Output.all(way_back.hyperdrive, password.clear).apply(lambda both: new_origin(both[0], settings, both[1])))
 origins = {"oldOrigin": old, "newOrigin": new, **program.switch_inputs(settings)}
-cutover = Cutover("cutover", after(access), side=side, found=found.side, **origins)
+cutover = Cutover("cutover", after(access), **program.side_inputs(settings, found), **origins)
 config = (
     HyperdriveConfig("hyperdrive", settings, recorded=way_back.hyperdrive, origin=new if side == "target" else old, after=[cutover])
     if configuration.cloudflare_account_id
@@ -75,7 +75,8 @@ env_file = EnvFileResource("env-file", after(cutover, *([config] if config else 
 
 # The end of the move, and the way back from anywhere before it.
 cleanup = SourceCleanup("source-cleanup", after(env_file), stack=stack, active=settings.at_least("cleanup"))
-Rollback("rollback", after(cleanup, env_file, copy, access), **origins, **env_inputs)
+caching = way_back.hyperdrive.apply(old_caching)
+Rollback("rollback", after(cleanup, env_file, copy, access), caching=caching, **origins, **env_inputs)
 
 pulumi.export("stage", settings.stage)
 pulumi.export("database", configuration.database)

@@ -246,8 +246,9 @@ class Endpoint:
 
     def _cannot_connect(self, error: psycopg.OperationalError) -> ClarityError:
         """libpq gives no SQLSTATE for a failed login, so its words are what there is to tell the causes apart."""
-        reason = _without_secret(str(error), self.password).strip().splitlines()
-        text = reason[-1] if reason else "no reason given"
+        lines = _without_secret(str(error), self.password).strip().splitlines() or ["no reason given"]
+        # The server's own words may have a line of detail after them; a failure before it answers ends with the reason.
+        text = next((line for line in lines if "FATAL" in line), lines[-1])
         if "certificate" in text or "SSL" in text or "ssl" in text:
             return ConfigurationError(
                 f"{self.label()}: no trusted TLS connection: {text}",

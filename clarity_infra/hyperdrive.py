@@ -15,6 +15,8 @@ from clarity_infra.settings import PROJECT, Settings
 
 # PostgreSQL's port, which the API leaves out where it is the default.
 _PORT = 5432
+# The API takes "postgresql" as well and shows what it was given: the one the config has is kept.
+_SCHEME = "postgres"
 
 
 def look(settings: Settings) -> dict[str, Any] | None:
@@ -44,7 +46,7 @@ def _to_be_made(settings: Settings) -> dict[str, Any]:
         "port": settings.configuration.hyperdrive_port or application.port,
         "database": application.database,
         "user": application.user,
-        "scheme": "postgres",
+        "scheme": _SCHEME,
     }
     return {"name": settings.configuration.hyperdrive_name, "origin": origin, "caching": {"disabled": False}}
 
@@ -94,7 +96,7 @@ def old_origin(recorded: str, password: str) -> str:
         {
             **{key: str(origin.get(key) or "") for key in keys},
             "port": int(origin.get("port") or _PORT),
-            "scheme": "postgres" if origin.get("scheme") in (None, "postgres", "postgresql") else origin["scheme"],
+            "scheme": str(origin.get("scheme") or _SCHEME),
             "password": password,
         },
         sort_keys=True,
@@ -116,10 +118,15 @@ def new_origin(recorded: str, settings: Settings, password: str) -> str:
             "database": configuration.database,
             "user": configuration.user,
             "password": password,
-            "scheme": "postgres",
+            "scheme": str(old.get("scheme") or _SCHEME),
         },
         sort_keys=True,
     )
+
+
+def old_caching(recorded: str) -> str:
+    """The caching before the move as JSON, from what was recorded; empty where Hyperdrive is not managed."""
+    return json.dumps(_caching(json.loads(recorded)), sort_keys=True) if recorded else ""
 
 
 class HyperdriveConfig(pulumi.ComponentResource):

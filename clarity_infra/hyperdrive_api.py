@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import cloudflare
@@ -22,6 +22,9 @@ from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 # The API tests the origin before it answers; its own limit for that is 15 s. (Hyperdrive's limits page)
 _TIMEOUT = 40.0
 _RETRIES = 2
+
+# A token that cannot be one, such as a text with a line's end, is answered with status 400 and this code: "Invalid request headers".
+_MALFORMED_TOKEN = "6003"
 
 # An ID no config has: what a write to it is answered tells whether the token may write, and nothing can change.
 _NO_CONFIG = "0" * 32
@@ -106,10 +109,10 @@ class Hyperdrive:
         with self._errors(f"the origin of Hyperdrive config {config['id']}"):
             self._client.hyperdrive.configs.update(config["id"], account_id=self._account, **body)
 
-    def disable_cache(self, config: str) -> None:
-        """Switches the config's cache off. Raises as `get`."""
+    def put_caching(self, config: str, caching: Any) -> None:
+        """Changes the config's caching alone. Raises as `get`."""
         with self._errors(f"the cache of Hyperdrive config {config}"):
-            self._client.hyperdrive.configs.edit(config, account_id=self._account, caching={"disabled": True})
+            self._client.hyperdrive.configs.edit(config, account_id=self._account, caching=caching)
 
     def proves(self, origin: Origin, name: str, mtls: dict[str, Any] | None = None) -> str:
         """Lets Cloudflare connect to `origin` by a config made for it and thrown away; says what came of it.
@@ -117,6 +120,9 @@ class Hyperdrive:
         Raises ConfigurationError where Cloudflare cannot connect. A quota that leaves no room is no error: the sentence returned says so.
         """
         body: dict[str, Any] = {"mtls": mtls} if mtls else {}
+        left = self.named(name)
+        if left is not None:  # by a run that died right here
+            self._throw_away(left["id"])
         try:
             made = self._client.with_options(max_retries=0).hyperdrive.configs.create(
                 account_id=self._account,
@@ -131,9 +137,13 @@ class Hyperdrive:
             raise self._told(error, f"a connection to the new origin {origin.host}:{origin.port}/{origin.database}") from None
         except cloudflare.APIConnectionError:
             raise self._unreachable() from None
-        with self._errors(f"the throw-away Hyperdrive config {made.id}"):
-            self._client.hyperdrive.configs.delete(made.id, account_id=self._account)
+        self._throw_away(str(made.id))
         return "Cloudflare connected to the new origin"
+
+    def _throw_away(self, config: str) -> None:
+        # Not there is as good: a request that is repeated, its first answer lost, finds nothing any more.
+        with self._errors(f"the throw-away Hyperdrive config {config}"), suppress(cloudflare.NotFoundError):
+            self._client.hyperdrive.configs.delete(config, account_id=self._account)
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -150,7 +160,7 @@ class Hyperdrive:
     def _told(self, error: cloudflare.APIStatusError, what: str) -> ClarityError:
         """The API's own words, which never hold a password, with what they are about."""
         text = "; ".join(_messages(error)) or f"status {error.status_code}"
-        if isinstance(error, cloudflare.AuthenticationError) or "10000" in text:
+        if isinstance(error, cloudflare.AuthenticationError) or _MALFORMED_TOKEN in text:
             return ConfigurationError(
                 f"Cloudflare does not accept the API token ({text}).",
                 unchanged="Nothing was changed.",
@@ -213,7 +223,7 @@ class OriginSwitch:
         config = self._config()
         if not (config.get("caching") or {}).get("disabled"):
             self.say("switching Hyperdrive's cache off")
-            self.api.disable_cache(config["id"])
+            self.api.put_caching(config["id"], {"disabled": True})
             config = self._config()
         wait = self.drain - _age(config.get("modified_on"))
         if wait > 0:
@@ -226,6 +236,14 @@ class OriginSwitch:
 
     def to_source(self) -> None:
         self.api.put_origin(self._config(), self.source)
+
+    def put_caching_back(self, caching: dict[str, Any]) -> None:
+        """Gives the config the caching it had before the move. Raises ClarityError."""
+        config = self._config()
+        now = config.get("caching") or {}
+        if any(now.get(key) != value for key, value in caching.items()):
+            self.say("switching Hyperdrive's cache back to what it was")
+            self.api.put_caching(config["id"], caching)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +260,9 @@ class NoSwitch:
         return
 
     def to_source(self) -> None:
+        return
+
+    def put_caching_back(self, caching: dict[str, Any]) -> None:
         return
 
 

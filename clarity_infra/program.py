@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import pulumi
@@ -77,6 +78,8 @@ def claim_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "tables": [str(name) for name in settings.tables],
         "tracking": configuration.tracking_table,
         "source": settings.source.label(),
+        "target": f"{settings.target.host}:{settings.target.port}",
+        "copying": settings.at_least("copy"),
         "revision": configuration.copy_revision,
         "existing": list(found.existing),
         "imports": imports,
@@ -133,6 +136,11 @@ def origins_shown(settings: Settings, recorded: pulumi.Output[str]) -> dict[str,
         "before": recorded.apply(lambda text: shown(hyperdrive.old_origin(text, ""))),
         "after": recorded.apply(lambda text: shown(hyperdrive.new_origin(text, settings, ""))),
     }
+
+
+def side_inputs(settings: Settings, found: Review) -> dict[str, Any]:
+    """Which side is to be live, which one the databases say is, and a mark of its own for each time they were asked."""
+    return {"side": "target" if settings.at_least("cutover") else "source", "found": found.side, "looked": uuid.uuid4().hex}
 
 
 def env_path(settings: Settings) -> str:

@@ -14,7 +14,7 @@ import psycopg
 from clarity_infra import hyperdrive
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import Blocked, ClarityError, Refused, Unreachable
-from clarity_infra.move.migrations import pending, tracking_table
+from clarity_infra.move.migrations import pending, target_tracking, tracking_table
 from clarity_infra.move.status import Status, status
 from clarity_infra.move.survey import Survey, survey
 from clarity_infra.settings import STAGES, Settings
@@ -22,6 +22,9 @@ from clarity_infra.settings import STAGES, Settings
 # Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
 _PATIENCE_OF_PREVIEW = 6
 _PATIENCE_OF_UP = 10
+
+# What a way back leaves on purpose, so that never two sides take writes: nothing that another run would have to tidy up.
+_STAYS = "the fence on the idle copy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +108,8 @@ def _databases(settings: Settings) -> Review:
             raise Blocked([str(blocker) for blocker in looked.blockers], remedy="deal with each, or accept it by name in `accept`.")
         lines += looked.text().splitlines()
     if found.side == "source" and STAGES.index(settings.stage) >= _reached(found):
-        lines += _migrations(settings)
-    side = found.side if found.side != "source" or not found.leftovers else "unsettled"
+        lines += _migrations(settings, copied=found.stage == "copy")
+    side = "unsettled" if found.side == "source" and set(found.leftovers) - {_STAYS} else found.side
     return Review(existing=existing, stage=found.stage, side=side, lines=tuple(lines))
 
 
@@ -130,12 +133,18 @@ def _without_ours(looked: Survey, settings: Settings) -> Survey:
     return dataclasses.replace(looked, blockers=tuple(blocker for blocker in looked.blockers if blocker.object not in made))
 
 
-def _migrations(settings: Settings) -> list[str]:
-    """What the cut-over will have to apply; a folder or a record that cannot be read is told now. Raises ConfigurationError."""
+def _migrations(settings: Settings, *, copied: bool) -> list[str]:
+    """What the cut-over will have to apply; a folder or a record that cannot be read is told now. Raises ConfigurationError.
+
+    A copy that was live before has had its migrations already, and keeps its own record of them.
+    """
     if settings.migrations.folder is None:
         return []
-    with settings.source.connect(purpose="review") as connection:
-        tracking = tracking_table(connection, settings.configuration.tracking_table)
+    asked = settings.configuration.tracking_table
+    with (
+        settings.target.connect(role=settings.configuration.user, purpose="review") if copied else settings.source.connect(purpose="review")
+    ) as connection:
+        tracking = target_tracking(connection, asked) if copied else tracking_table(connection, asked)
         waiting = pending(connection, tracking, settings.migrations)
     return [f"migrations to be applied at the cut-over: {', '.join(migration.tag for migration in waiting) or 'none'}"]
 

@@ -338,6 +338,8 @@ class Sandbox:
 
     def configured(self, key: str) -> Any:
         """The value of a key of Pulumi.yaml in the stack's configuration, None where it is not set."""
+        if not self.config_file.exists():
+            return None
         document = yaml.safe_load(self.config_file.read_text()) or {}
         return document.get("config", {}).get(f"{_NAMESPACE}:{key}")
 
@@ -351,9 +353,11 @@ class Sandbox:
     def engine(self) -> Engine:
         """The engine on this sandbox's stack, with the environment that the sandbox's file gives a shell.
 
-        But for the URLs: these the program finds in the application's `.env`, as it does on a developer's machine.
+        But for the URLs: these the program finds in the application's `.env`, as it does on a developer's machine. Where the
+        configuration says that there is none, as on a CI machine, they are in the environment.
         """
-        ours = {name: value for name, value in self.variables.items() if not name.endswith("DATABASE_URL") and not name.startswith("SANDBOX_")}
+        hidden = ("SANDBOX_",) if self.configured("envFile") == "" else ("SANDBOX_", "DATABASE_URL", "MASTER_DATABASE_URL")
+        ours = {name: value for name, value in self.variables.items() if not name.startswith(hidden)}
         caller = environment.caller_environment()
         path = f"{self.bin_path}:{Path(sys.executable).parent}:{caller.get('PATH', os.defpath)}:{wheel_bindir()}"
         return Engine(

@@ -1,10 +1,12 @@
-"""Servers and databases that the tests share."""
+"""Servers, databases and the application's Node packages, which the tests share."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +16,13 @@ from psycopg import sql
 
 from sandbox.postgres import UNLOGGED_SPEED, Server
 from sandbox.pulumi_cli import find_or_build
+from sandbox.source.build import DRIZZLE_FOLDER
 
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 """Where Debian's packages put PostgreSQL 15."""
+
+APPLICATION = DRIZZLE_FOLDER.parent
+UNREACHABLE = ("ENOTFOUND", "ECONNREFUSED", "EAI_AGAIN", "ETIMEDOUT")
 
 _numbers = itertools.count(1)
 
@@ -60,6 +66,34 @@ def server15() -> Iterator[Server]:
 def pulumi_cli() -> Path:
     """The Pulumi command line, built where there is none."""
     return find_or_build(print)
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Runs a command in a copy of the application with its packages installed; gives what it printed."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("Node or npm is not installed")
+    application = tmp_path_factory.mktemp("application") / "app"
+    shutil.copytree(APPLICATION, application, ignore=shutil.ignore_patterns("node_modules"))
+    installed = subprocess.run(["npm", "ci", "--prefer-offline", "--no-progress"], cwd=application, capture_output=True, text=True, check=False)
+    if installed.returncode != 0 and any(sign in installed.stderr for sign in UNREACHABLE):
+        pytest.skip("npm cannot reach its registry")
+    assert installed.returncode == 0, installed.stderr
+
+    def run(*command: str, url: str, succeeds: bool = True) -> str:
+        done = subprocess.run(
+            command,
+            cwd=application,
+            env={**os.environ, "DATABASE_URL": url, "MASTER_DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode == 0) is succeeds, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture

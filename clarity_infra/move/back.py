@@ -6,6 +6,7 @@ source's fence out of force. What has no place there stops it before anything is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import uuid
@@ -19,8 +20,9 @@ from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import capture, fence
 from clarity_infra.move.carry import Key, Plan, Shape, at_rest, carry_until_equal, differing, shapes
 from clarity_infra.move.catalog import OURS, read_move_set
+from clarity_infra.move.comparison import Comparison
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
-from clarity_infra.move.cutover import close_idle_target, put_up_on_target
+from clarity_infra.move.cutover import REMOVAL_BUDGET, close_idle_target, put_up_on_target
 from clarity_infra.move.digest import RowTooLarge, digest
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal, drop_empty_schema, exclusive
@@ -28,6 +30,7 @@ from clarity_infra.move.locks import lock_out_writers
 from clarity_infra.move.migrations import TRACKING_TABLE
 from clarity_infra.move.model import Move, Progress, Table
 from clarity_infra.move.names import Name
+from clarity_infra.move.owners import oids
 from clarity_infra.move.places import NoPlace, rows_without_place, without_place
 from clarity_infra.move.queries import query
 from clarity_infra.move.sequences import read_sequences, set_sequences
@@ -53,6 +56,19 @@ class Loss:
 
     written: tuple[Written, ...]
     no_place: tuple[str, ...]
+
+    def text(self) -> str:
+        """For a person, a fact a line."""
+        if not self.written and not self.no_place:
+            return "Nothing was written to the target since the cut-over: going back carries nothing and loses nothing."
+        lines = [
+            f"{item.table}: {item.inserted} inserted, {item.updated} changed, {item.deleted} deleted: carried back" for item in self.written
+        ]
+        return "\n".join(lines + [f"no place in the source: {text}" for text in self.no_place])
+
+    def json(self) -> dict[str, Any]:
+        """For machines."""
+        return {"written": [dataclasses.asdict(item) for item in self.written], "no_place": list(self.no_place)}
 
 
 def go_back(
@@ -114,13 +130,22 @@ class _GoBack:
     lock_budget: float
     alive: Callable[[], bool]
     evidence: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # What was found to differ while the target was live; what is written later is noted by its capture.
+    touched: capture.Changes | None = None
 
     def make(self) -> dict[str, Any]:
         way = self.way
-        if fence.standing_of(way.source, way.move.stack).in_force:
-            self._check_source_untouched()
-            self._refuse_losses()
-            self._try_out()
+        try:
+            if fence.standing_of(way.source, way.move.stack).in_force:
+                self._check_source_untouched()
+                self._refuse_losses()
+                self._try_out()
+            return self._steps()
+        finally:
+            self._remove_capture()
+
+    def _steps(self) -> dict[str, Any]:
+        way = self.way
         way.advance(
             "go back",
             {
@@ -144,7 +169,7 @@ class _GoBack:
         changed = [
             str(table.name)
             for table in way.moved.with_rows
-            if str(table.name) in recorded and _digest_of(way.source, table) != recorded[str(table.name)]
+            if str(table.name) in recorded and digest_of(way.source, table) != recorded[str(table.name)]
         ]
         if changed:
             raise Refused(
@@ -169,20 +194,66 @@ class _GoBack:
         self.evidence["discarded"] = [str(loss) for loss in losses]
 
     def _try_out(self) -> None:
-        """Carries everything in a transaction of the source that is rolled back, the target live: what cannot be, shows now."""
-        self.way.progress("trying out what will be carried back")
+        """Carries everything in a transaction of the source that is rolled back, the target live: what cannot be, shows now.
+
+        What it finds, and what is noted from before it began, is all that has to be looked at once the target is closed.
+        """
+        way = self.way
+        live = not fence.standing_of(way.target, way.move.stack).in_force
+        if live:
+            self._install_capture()
+            reach("capture installed on the target")
+        way.progress("trying out what will be carried back")
         self._carry_back(trial=True)
+        if not live:
+            self.touched = None
+
+    def _install_capture(self) -> None:
+        way, tables = self.way, self._target_tables()
+        self._remove_capture()
+        capture.prepare(way.target, way.move.stack, tables)
+        with way.move.target.connect(autocommit=False, purpose="way back lock") as lock:
+            lock_out_writers(lock, [table.name for table in tables], budget=self.lock_budget, progress=way.progress)
+            capture.put_up(lock, way.move.stack, tables)
+            lock.commit()
+
+    def _target_tables(self) -> tuple[Table, ...]:
+        """The tables with rows of their own, as the target knows them."""
+        way = self.way
+        numbers = oids(way.target, way.tables)
+        return tuple(
+            dataclasses.replace(table, oid=numbers[table.name])
+            for table in capture.noted(way.moved.tables)
+            if table.name in numbers
+        )
+
+    def _remove_capture(self) -> None:
+        """Best effort: what is left is found by name and removed by the next run."""
+        way = self.way
+        with contextlib.suppress(ClarityError, psycopg.Error):
+            left = capture.leftovers(way.target, way.move.stack)
+            if left:
+                with way.move.target.connect(autocommit=False, purpose="way back lock") as lock:
+                    lock_out_writers(lock, left, budget=REMOVAL_BUDGET, progress=way.progress)
+                    capture.take_out_of_force(lock, way.move.stack)
+                    lock.commit()
+            capture.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
 
     # The steps
 
     def close_target(self) -> None:
         """From here on the target takes no writes; those that were under way are waited for."""
-        way = self.way
+        way, tables = self.way, self._target_tables()
         names = way.target_tables()
         fence.prepare(way.target, way.move.stack, names)
         with way.move.target.connect(autocommit=False, purpose="way back lock") as lock:
             hold = lock_out_writers(lock, names, budget=self.lock_budget, progress=way.progress)
+            if self.touched is not None and capture.intact(lock, way.move.stack, tables):
+                self.touched = self.touched.with_others(capture.take(lock, way.move.stack, tables))
+            else:
+                self.touched = None
             put_up_on_target(way, lock, names)
+            capture.take_out_of_force(lock, way.move.stack)
             lock.commit()
         way.progress(f"the target takes no more writes; they waited {hold.waited():.2f} s at most")
 
@@ -216,13 +287,11 @@ class _GoBack:
             # Nobody writes to a fenced source, so a long hold keeps nobody waiting.
             source.execute("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
             shaped = shapes(target, source, way.moved.tables)
-            lost = self._lost_keys(target, shaped)
-
-            def compare() -> dict[Name, Plan]:
-                return {name: _plan(target, source, shape, lost) for name, shape in shaped.items()}
-
+            everything = capture.Changes({}, frozenset(shaped))
+            lost = self._lost_keys(source, target, shaped)
+            comparison = Comparison(target, source, shaped, self.touched or everything, given_up=lost)
             with at_rest(source, way.tables, leave=fences):
-                _, plans, left = carry_until_equal(target, source, shaped, compare)
+                _, plans, left = carry_until_equal(target, source, shaped, comparison.make)
             if left:
                 raise Refused(
                     f"Rows of {', '.join(map(str, left))} are not equal after they were carried back.",
@@ -231,6 +300,7 @@ class _GoBack:
                 )
             if trial:
                 source.rollback()
+                self.touched = comparison.touched()
                 return
             fence.take_out_of_force(source, way.move.stack)
             set_sequences(source, read_sequences(target, way.moved.sequences))
@@ -255,11 +325,15 @@ class _GoBack:
         reach("source opened")
         way.progress("the source takes writes again")
 
-    def _lost_keys(self, target: psycopg.Connection, shaped: Mapping[Name, Shape]) -> dict[Name, frozenset[Key]]:
-        """The rows that are given up because the source cannot hold them."""
+    def _lost_keys(
+        self, source: psycopg.Connection, target: psycopg.Connection, shaped: Mapping[Name, Shape]
+    ) -> dict[Name, frozenset[Key]]:
+        """The rows that are given up because the source cannot hold them, or the row they refer to."""
         if self.discard != self.way.move.target.database:
             return {}
-        return rows_without_place(target, shaped, self._losses())
+        lost = rows_without_place(target, source, shaped, self._losses())
+        self.evidence["rows_given_up"] = {str(name): len(keys) for name, keys in lost.items() if keys}
+        return lost
 
     def switch_to_source(self) -> None:
         """Sends the application to the source; a GET decides where no answer, or an error, came."""
@@ -292,17 +366,8 @@ class _GoBack:
             return way.end_sessions(target, users=(way.move.owner,))
 
 
-def _plan(target: psycopg.Connection, source: psycopg.Connection, shape: Shape, lost: Mapping[Name, frozenset[Key]]) -> Plan:
-    """What to carry of one table, without the rows that are given up."""
-    found, gone = differing(target, source, shape), lost.get(shape.name, frozenset())
-    return dataclasses.replace(
-        found,
-        insert=tuple(key for key in found.insert if key not in gone),
-        update=tuple(key for key in found.update if key not in gone),
-    )
-
-
-def _digest_of(connection: psycopg.Connection, table: Table) -> str:
+def digest_of(connection: psycopg.Connection, table: Table) -> str:
+    """The digest of all of a source's table as the cut-over's proof records it."""
     try:
         return digest(connection, table, table.column_names).value
     except RowTooLarge:

@@ -83,6 +83,12 @@ class Changes:
     keys: dict[Name, list[tuple[str | None, ...]]]
     whole: frozenset[Name]
 
+    def with_others(self, others: Changes) -> Changes:
+        """Both together."""
+        whole = self.whole | others.whole
+        names = (self.keys.keys() | others.keys.keys()) - whole
+        return Changes({name: [*self.keys.get(name, []), *others.keys.get(name, [])] for name in names}, whole)
+
     def count(self) -> int:
         """How many keys there are."""
         return sum(len(keys) for keys in self.keys.values())

@@ -18,6 +18,7 @@ from typing import Literal, LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import AdaptContext
 
 from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import fence
@@ -112,7 +113,9 @@ def columns(connection: psycopg.Connection, tables: Iterable[Name]) -> dict[Name
     """The columns of the tables that exist in this database."""
     found: dict[Name, list[Column]] = {}
     for schema, table, *facts in connection.execute(query("carry_columns"), _listed(tables)).fetchall():
-        found.setdefault(Name(schema, table), []).append(Column(*facts))
+        listed = found.setdefault(Name(schema, table), [])
+        if facts[0] is not None:
+            listed.append(Column(*facts))
     return {name: tuple(facts) for name, facts in found.items()}
 
 
@@ -129,20 +132,17 @@ def shapes(sender: psycopg.Connection, receiver: psycopg.Connection, tables: Seq
     with_rows = [table for table in tables if table.kind == "r"]
     here = columns(sender, [table.name for table in with_rows])
     there = columns(receiver, [table.name for table in with_rows])
-    return {table.name: _shape(table, here.get(table.name, ()), there.get(table.name, ())) for table in with_rows}
+    return {table.name: _shape(table, here.get(table.name), there.get(table.name)) for table in with_rows}
 
 
-def _shape(table: Table, here: tuple[Column, ...], there: tuple[Column, ...]) -> Shape:
+def _shape(table: Table, here: tuple[Column, ...] | None, there: tuple[Column, ...] | None) -> Shape:
+    if here is None or there is None:
+        raise _not_alike(table, "one side does not have it")
     sender, receiver = {column.name: column for column in here}, {column.name: column for column in there}
     both = tuple(name for name in table.column_names if name in sender and name in receiver)
     missing = [name for name in (table.key or ()) if name not in both]
-    if not here or not there or missing:
-        raise Refused(
-            f"Table {table.name} is not the same on both sides: "
-            + (f"its key column {missing[0]} is gone." if here and there else "one side does not have it."),
-            unchanged="Nothing was changed.",
-            remedy="see which migration changed it; rows cannot be carried from one form to the other.",
-        )
+    if missing:
+        raise _not_alike(table, f"its key column {missing[0]} is gone")
     return Shape(
         table=table,
         compared=both,
@@ -150,6 +150,14 @@ def _shape(table: Table, here: tuple[Column, ...], there: tuple[Column, ...]) ->
         always=frozenset(name for name in both if receiver[name].identity == "a"),
         sender={name: sender[name].type for name in both},
         receiver={name: receiver[name].type for name in both},
+    )
+
+
+def _not_alike(table: Table, reason: str) -> Refused:
+    return Refused(
+        f"Table {table.name} is not the same on both sides: {reason}.",
+        unchanged="Nothing was changed.",
+        remedy="see which migration changed it; rows cannot be carried from one form to the other.",
     )
 
 
@@ -165,26 +173,38 @@ class _Row:
     length: int
 
 
+class Escaped(sql.Identifier):
+    """An identifier in a statement with parameters, where psycopg would take a percent sign in a name for one of them."""
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        """The quoted name with every percent sign doubled."""
+        return super().as_bytes(context).replace(b"%", b"%%")
+
+
+def _table(name: Name) -> Escaped:
+    return Escaped(name.schema, name.name)
+
+
 def _type(text: str) -> sql.SQL:
     """A type as `format_type` prints it: quoted by the server already, from its catalog, never from outside."""
-    return sql.SQL(text)
+    return sql.SQL(text.replace("%", "%%"))
 
 
 def _wanted(shape: Shape, types: Mapping[str, str]) -> sql.Composed:
     """`FROM` clause that joins the table to the keys in the parameters, numbered as they come."""
     return sql.SQL("FROM ROWS FROM ({}) WITH ORDINALITY AS w({}, n) JOIN ONLY {} AS t ON {}").format(
         sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in shape.key),
-        sql.SQL(", ").join(sql.Identifier(f"k{number}") for number, _ in enumerate(shape.key)),
-        shape.name.identifier(),
+        sql.SQL(", ").join(Escaped(f"k{number}") for number, _ in enumerate(shape.key)),
+        _table(shape.name),
         sql.SQL(" AND ").join(
-            sql.SQL("t.{} = w.{}::{}").format(sql.Identifier(column), sql.Identifier(f"k{number}"), _type(types[column]))
+            sql.SQL("t.{} = w.{}::{}").format(Escaped(column), Escaped(f"k{number}"), _type(types[column]))
             for number, column in enumerate(shape.key)
         ),
     )
 
 
 def _content(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(n)) for n in names))
+    return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.SQL("t.{}").format(Escaped(n)) for n in names))
 
 
 def _look_up(connection: psycopg.Connection, shape: Shape, types: Mapping[str, str], keys: Sequence[Key]) -> dict[int, _Row]:
@@ -192,12 +212,21 @@ def _look_up(connection: psycopg.Connection, shape: Shape, types: Mapping[str, s
     statement = sql.SQL(
         "SELECT w.n, ARRAY[{keys}]::text[], pg_catalog.sha256(pg_catalog.convert_to({row}, 'UTF8')), pg_catalog.octet_length({row}) {source}"
     ).format(
-        keys=sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(column)) for column in shape.key),
+        keys=sql.SQL(", ").join(sql.SQL("t.{}::text").format(Escaped(column)) for column in shape.key),
         row=_content(shape.compared),
         source=_wanted(shape, types),
     )
     rows = connection.execute(statement, _columnwise(keys)).fetchall()
     return {number: _Row(tuple(key), bytes(digest), length) for number, key, digest, length in rows}
+
+
+def absent(receiver: psycopg.Connection, shape: Shape, keys: Sequence[Key]) -> list[Key]:
+    """Those of the keys under which the receiving side has no row."""
+    missing: list[Key] = []
+    for batch in _batches(keys, BATCH_KEYS):
+        there = _look_up(receiver, shape, shape.receiver, batch)
+        missing += [key for number, key in enumerate(batch, start=1) if number not in there]
+    return missing
 
 
 def _columnwise(keys: Sequence[Key]) -> list[list[str | None]]:
@@ -207,7 +236,7 @@ def _columnwise(keys: Sequence[Key]) -> list[list[str | None]]:
 def _values(connection: psycopg.Connection, shape: Shape, keys: Sequence[Key]) -> dict[int, Values]:
     """The rows to write, each value as the type's own output function prints it."""
     statement = sql.SQL("SELECT w.n, {} {}").format(
-        sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(column)) for column in shape.written),
+        sql.SQL(", ").join(sql.SQL("t.{}").format(Escaped(column)) for column in shape.written),
         _wanted(shape, shape.sender),
     )
     cursor = connection.execute(statement, _columnwise(keys))
@@ -456,26 +485,28 @@ def _count(carried: Carried, how: str, rows: int) -> None:
 
 
 def _statement(shape: Shape, how: str) -> sql.Composed:
-    table = shape.name.identifier()
+    table = _table(shape.name)
     if how == "delete" and not shape.key:
         same = sql.SQL(" AND ").join(
-            sql.SQL("t.{}::text IS NOT DISTINCT FROM %s::text").format(sql.Identifier(column.name)) for column in shape.table.stored
+            sql.SQL("t.{}::text IS NOT DISTINCT FROM %s::text").format(Escaped(column.name)) for column in shape.table.stored
         )
         return sql.SQL("DELETE FROM ONLY {0} WHERE ctid = (SELECT t.ctid FROM ONLY {0} AS t WHERE {1} LIMIT 1)").format(
             table, same if shape.table.stored else sql.SQL("true")
         )
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(sql.Identifier(column), _type(shape.receiver[column])) for column in shape.key)
+    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), _type(shape.receiver[column])) for column in shape.key)
     if how == "delete":
         return sql.SQL("DELETE FROM ONLY {} WHERE {}").format(table, where)
+    if how == "insert" and not shape.written:
+        return sql.SQL("INSERT INTO {} DEFAULT VALUES").format(table)
     if how == "insert":
         return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
             table,
-            sql.SQL(", ").join(sql.Identifier(column) for column in shape.written),
+            sql.SQL(", ").join(Escaped(column) for column in shape.written),
             sql.SQL(", ").join(sql.Placeholder() for _ in shape.written),
         )
     return sql.SQL("UPDATE ONLY {} SET {} WHERE {}").format(
         table,
-        sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in _updated(shape)),
+        sql.SQL(", ").join(sql.SQL("{} = %s").format(Escaped(column)) for column in _updated(shape)),
         where,
     )
 
@@ -540,7 +571,7 @@ def _park(connection: psycopg.Connection, shape: Shape, key: Key, index: str) ->
         query("carry_constraint_columns"),
         {"schema": shape.name.schema, "table": shape.name.name, "index": index},
     ).fetchall()
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(sql.Identifier(column), _type(shape.receiver[column])) for column in shape.key)
+    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), _type(shape.receiver[column])) for column in shape.key)
     for column, nullable, type_text, category in rows:
         if column in shape.key or column in shape.always or column not in shape.written:
             continue
@@ -549,7 +580,7 @@ def _park(connection: psycopg.Connection, shape: Shape, key: Key, index: str) ->
             continue
         with contextlib.suppress(psycopg.errors.IntegrityError, psycopg.errors.DataError), connection.transaction():
             connection.execute(
-                sql.SQL("UPDATE ONLY {} SET {} = {} WHERE {}").format(shape.name.identifier(), sql.Identifier(column), value, where),
+                sql.SQL("UPDATE ONLY {} SET {} = {} WHERE {}").format(_table(shape.name), Escaped(column), value, where),
                 list(key),
             )
             return True
@@ -560,7 +591,7 @@ def _unused(shape: Shape, column: str, nullable: bool, type_text: str, category:
     """A value that no row of the table has in this column."""
     if nullable:
         return sql.SQL("NULL")
-    named, table = sql.Identifier(column), shape.name.identifier()
+    named, table = Escaped(column), _table(shape.name)
     if category == "N":
         return sql.SQL("(SELECT pg_catalog.min(p.{}) - 1 FROM {} AS p)").format(named, table)
     if category in ("S", "U") and type_text in ("text", "character varying", "uuid", "bytea", "jsonb"):

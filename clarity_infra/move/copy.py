@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from clarity_infra.errors import Blocked, ClarityError, Refused, VerificationFailed
-from clarity_infra.move import journal, preflight, structure
+from clarity_infra.errors import Blocked, ClarityError, VerificationFailed
+from clarity_infra.move import journal, preflight, rows, structure
 from clarity_infra.move.catalog import read_move_set
 from clarity_infra.move.digest import Digest, Grain, probed
 from clarity_infra.move.discard import COPIED, DISCARDED, MADE, STARTED, discard, discard_copy, last_made, objects_of
@@ -30,9 +30,6 @@ from clarity_infra.move.sequences import State, read_sequences, set_sequences
 from clarity_infra.move.verify import Verification, read_present, verify
 
 __all__ = ["copied_already", "copy", "discard_copy"]
-
-# How long a table of the source may be locked by somebody's DDL before the copy gives up.
-_LOCK_WAIT = "30s"
 
 # For index builds; the server's default of 64 MB makes large ones slow, and more than this times the jobs may not be there.
 _MAINTENANCE_WORK_MEM = "256MB"
@@ -79,7 +76,7 @@ def _snapshot(move: Move) -> Iterator[tuple[psycopg.Connection[Any], MoveSet, st
     with session(move.source, purpose="snapshot") as source:
         before = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
         source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        source.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_WAIT)))
+        source.execute("SELECT pg_catalog.set_config('lock_timeout', %s, true)", (str(rows.LOCK_WAIT_MS),))
         try:
             source.execute(
                 sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(
@@ -87,11 +84,7 @@ def _snapshot(move: Move) -> Iterator[tuple[psycopg.Connection[Any], MoveSet, st
                 )
             )
         except psycopg.errors.LockNotAvailable:
-            raise Refused(
-                f"A table of the source was locked by somebody else for longer than {_LOCK_WAIT} (DDL, or VACUUM FULL).",
-                unchanged="Nothing was changed.",
-                remedy="let it finish, then run the same command again.",
-            ) from None
+            raise rows.locked() from None
         source.execute("SET LOCAL lock_timeout = 0")
         row = source.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
         assert row is not None
@@ -143,8 +136,8 @@ class _Copy:
                 progress=self.progress,
                 method=method,
             )
-            rows = sum(one.rows for one in copied.values())
-            self.progress(f"{rows:,} rows copied; making indexes and constraints.")
+            count = sum(one.rows for one in copied.values())
+            self.progress(f"{count:,} rows copied; making indexes and constraints.")
             self._make_indexes(archive)
         # Sequences are in no snapshot: read now they are at least where the rows need them.
         states = read_sequences(self.source, self.move_set.sequences)
@@ -160,7 +153,7 @@ class _Copy:
         """Extensions, types, functions, tables and sequences in one transaction, with the record of what was made."""
         there = frozenset(row[0] for row in self.target.execute("SELECT nspname::text FROM pg_catalog.pg_namespace").fetchall())
         script = archive.script("pre-data", without_schemas=there)
-        with session(self.move.target, purpose="structure") as target, target.transaction():
+        with session(self.move.target, purpose="copy structure") as target, target.transaction():
             self._create_extensions(target, there)
             target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.move.owner)))
             structure.run_script(target, script, doing=f"Making the tables in {self.move.target.label()}")
@@ -198,18 +191,23 @@ class _Copy:
         )
 
     def _make_indexes(self, archive: structure.Archive) -> None:
+        """Indexes and keys in parallel by pg_restore where it can talk to the server; what stands between them in one transaction."""
         settings = {"maintenance_work_mem": _MAINTENANCE_WORK_MEM, "synchronous_commit": "off"}
-        if structure.runs_on(archive.tools, self.target.info.server_version):
-            archive.restore("post-data", self.move.target, role=self.move.owner, jobs=self.move.workers, **settings)
+        if not structure.runs_on(archive.tools, self.target.info.server_version):
+            self._run(archive.script("post-data"), settings)
             return
-        script = archive.script("post-data")
+        archive.restore("indexes", self.move.target, role=self.move.owner, jobs=self.move.workers, **settings)
+        self._run(archive.script("post-data", stage="rest"), settings)
+        archive.restore("keys", self.move.target, role=self.move.owner, jobs=self.move.workers, **settings)
+
+    def _run(self, script: str, settings: dict[str, str]) -> None:
         with self._as_owner() as target, target.transaction():
             for name, value in settings.items():
                 target.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
             structure.run_script(target, script, doing=f"Making indexes and constraints in {self.move.target.label()}")
 
     def _as_owner(self) -> psycopg.Connection[Any]:
-        return session(self.move.target, role=self.move.owner, purpose="copy")
+        return session(self.move.target, role=self.move.owner, purpose="copy structure")
 
     def _analyze(self) -> None:
         def work(name: Name, connection: psycopg.Connection[Any]) -> None:

@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,10 +20,11 @@ from psycopg import IsolationLevel, sql
 
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
 from clarity_infra.move import capture, fence, migrations, state
-from clarity_infra.move.carry import Plan, Shape, at_rest, carry_until_equal, columns, differing, plan, shapes
+from clarity_infra.move.carry import Shape, at_rest, carry_until_equal, columns, shapes
+from clarity_infra.move.comparison import Comparison
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
 from clarity_infra.move.differences import changed_keys
-from clarity_infra.move.digest import Digest, Method, RowTooLarge, digest, probed
+from clarity_infra.move.digest import Digest, RowTooLarge, digest, probed
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal
 from clarity_infra.move.locks import Hold, Watch, lock_out_writers
@@ -239,7 +240,7 @@ class _CutOver:
                 notes = capture.take(source, way.move.stack, tables)
                 if number == 0:
                     notes = capture.Changes({}, frozenset(shaped))
-                comparison = _Comparison(source, rows, shaped, notes, method)
+                comparison = Comparison(source, rows, shaped, notes, method)
                 with at_rest(rows, shaped):
                     carried, _, left = carry_until_equal(source, rows, shaped, comparison.make)
                 if left:
@@ -284,7 +285,7 @@ class _CutOver:
             )
         notes = capture.take(lock, way.move.stack, tables)
         with at_rest(rows, shaped):
-            comparison = _Comparison(lock, rows, shaped, notes, None)
+            comparison = Comparison(lock, rows, shaped, notes)
             carried, _, left = carry_until_equal(lock, rows, shaped, comparison.make)
         if count:
             left += [name for name, shape in shaped.items() if _rows_of(lock, shape) != _rows_of(rows, shape)]
@@ -305,14 +306,7 @@ class _CutOver:
 
     def _raise_fence(self, lock: psycopg.Connection, hold: Hold, carried: int, waited: float, *, counted: bool) -> None:
         way = self.way
-        went_to = way.move.target
-        fence.put_up(
-            lock,
-            way.move.stack,
-            way.tables,
-            says=f'its rows live in database "{went_to.database}" now',
-            hint=f'Connect to database "{went_to.database}" on {went_to.host}. This table was fenced by clarity-infra, stack {way.move.stack}.',
-        )
+        put_up_on_source(way.move, lock, way.tables)
         capture.take_out_of_force(lock, way.move.stack)
         Journal(lock, way.move.stack).append(
             "fenced",
@@ -452,6 +446,9 @@ class _CutOver:
             way.progress(f"ended {ended} session(s) of the application on the old database")
         evidence = self._evidence(ended)
         differences = self._prove(evidence)
+        if way.snapshot is not None:
+            way.snapshot.close()  # what it read it holds against the removal of triggers
+            way.snapshot = None
         capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
         fence.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
         way.source_journal.append("cut over", way.run, **evidence)
@@ -514,40 +511,6 @@ class _CutOver:
         return text + "; first keys: " + ", ".join("/".join(str(part) for part in key) for key in keys[:10])
 
 
-@dataclasses.dataclass
-class _Comparison:
-    """What differs among the noted changes. Whole tables are read whole once, and again only where a cascade may have hit them."""
-
-    source: psycopg.Connection
-    rows: psycopg.Connection
-    shaped: Mapping[Name, Shape]
-    notes: capture.Changes
-    method: Method | None
-    keyless_seconds: float = 0.0
-    before: dict[Name, Plan] = dataclasses.field(default_factory=dict)
-
-    def make(self) -> dict[Name, Plan]:
-        found = {name: self._one(shape) for name, shape in self.shaped.items()}
-        self.before = self.before or found
-        return found
-
-    def _one(self, shape: Shape) -> Plan:
-        if shape.name not in self.notes.whole:
-            return plan(self.source, self.rows, shape, self.notes.keys.get(shape.name, []))
-        before = self.before.get(shape.name)
-        if before is not None and shape.key and not self._hit_by_cascade(shape):
-            return plan(self.source, self.rows, shape, before.keys())
-        started = time.monotonic()
-        found = differing(self.source, self.rows, shape, method=self.method)
-        if not shape.key:
-            self.keyless_seconds += time.monotonic() - started
-        return found
-
-    def _hit_by_cascade(self, shape: Shape) -> bool:
-        parents = (self.before.get(name, Plan()) for name in shape.table.references)
-        return any(parent.delete or parent.update for parent in parents)
-
-
 def _unequal(tables: list[Name]) -> VerificationFailed:
     return VerificationFailed(
         [f"{name}: rows differ after they were carried" for name in dict.fromkeys(tables)],
@@ -573,6 +536,26 @@ def put_up_on_target(way: Crossing, connection: psycopg.Connection, names: list[
         says="this copy is not live",
         hint=f'The application\'s rows are in database "{way.move.source.database}" (clarity-infra, stack {way.move.stack}).',
     )
+
+
+def put_up_on_source(move: Move, connection: psycopg.Connection, names: Iterable[Name]) -> None:
+    """The source's fence, in the connection's transaction."""
+    live = move.target
+    fence.put_up(
+        connection,
+        move.stack,
+        names,
+        says=f'its rows live in database "{live.database}" now',
+        hint=f'Connect to database "{live.database}" on {live.host}. This table was fenced by clarity-infra, stack {move.stack}.',
+    )
+
+
+def raise_source_fence(move: Move, source: psycopg.Connection, names: Iterable[Name]) -> None:
+    """Fences tables of the source that nobody writes to, such as restored ones."""
+    tables = sorted(set(names))
+    fence.prepare(source, move.stack, tables)
+    with source.transaction():
+        put_up_on_source(move, source, tables)
 
 
 def lift_fence(way: Crossing) -> None:

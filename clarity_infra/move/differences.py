@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from clarity_infra.move.digest import Method, hashes, probed, row_text
+from clarity_infra.move.digest import Method, hashable, hashes, probed
 from clarity_infra.move.model import Table
 
 # Key as text, a column each; None only for tables without a key.
@@ -105,13 +105,11 @@ class _View:
         first, second = hashes(sql.SQL("x.v"), self.method)
         statement = sql.SQL(
             "SELECT x.bucket, pg_catalog.count(*), pg_catalog.sum({first}), pg_catalog.sum({second})"
-            " FROM (SELECT {bucket} AS bucket, {text} AS v FROM ONLY {table} AS t OFFSET 0) AS x GROUP BY x.bucket"
+            " FROM {rows} AS x GROUP BY x.bucket"
         ).format(
             first=first,
             second=second,
-            bucket=self.bucket(),
-            text=row_text(self.table, self.columns),
-            table=self.table.name.identifier(),
+            rows=hashable(self.table, self.columns, beside=[(self.bucket(), sql.Identifier("bucket"))], method=self.method),
         )
         return {row[0]: row[1:] for row in connection.execute(statement).fetchall()}
 
@@ -127,20 +125,19 @@ class _View:
     def _statement(self, buckets: list[int]) -> sql.Composed:
         first, second = hashes(sql.SQL("x.v"), self.method)
         numbers = [sql.Identifier(f"k{number}") for number in range(len(self.key))]
-        named = [sql.SQL(", {}::text AS {}").format(sql.Identifier("t", name), number) for name, number in zip(self.key, numbers, strict=True)]
+        texts = [sql.SQL("{}::text").format(sql.Identifier("t", name)) for name in self.key]
         order = [sql.SQL('x.{} COLLATE "C" NULLS FIRST').format(number) for number in numbers]
-        return sql.SQL(
-            "SELECT {first}, {second}{keys} FROM (SELECT {text} AS v{named} FROM ONLY {table} AS t WHERE {bucket} = ANY ({buckets})"
-            " OFFSET 0) AS x {order}"
-        ).format(
+        return sql.SQL("SELECT {first}, {second}{keys} FROM {rows} AS x {order}").format(
             first=first,
             second=second,
             keys=sql.SQL("").join(sql.SQL(", x.{}").format(number) for number in numbers),
-            text=row_text(self.table, self.columns),
-            named=sql.SQL("").join(named),
-            table=self.table.name.identifier(),
-            bucket=self.bucket(),
-            buckets=sql.Literal(buckets),
+            rows=hashable(
+                self.table,
+                self.columns,
+                beside=list(zip(texts, numbers, strict=True)),
+                where=sql.SQL("{} = ANY ({})").format(self.bucket(), sql.Literal(buckets)),
+                method=self.method,
+            ),
             order=sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(order)) if order else sql.SQL(""),
         )
 

@@ -1,13 +1,17 @@
 """Do two tables hold the same rows? A digest computed in the server: order-free, counting duplicates, of every column's text.
 
-Per row two 64-bit hashes of `ROW(...)::text`, summed over the table. research: a sum (never an exclusive or, in which pairs cancel),
-two seeds in one scan cost next to nothing more than one, and no hash of the record itself, which would hash enums by OID and take
-1.0 for 1.00. Both sessions must come from `Endpoint.connect`, which pins every setting that changes how a value prints.
+Per row two 64-bit hashes, each summed over the table: a sum, never an exclusive or, in which pairs cancel. A column is hashed as it is
+stored where equal hashes mean equal texts (integers, times, texts by their bytes), else as its text: the server's own hash of an enum is
+of its OID, and those of numeric and jsonb take 1.0 for 1.00. The server's hash of a row is linear in its columns, and a sum of it would
+not see two cells exchanged within a column: so it is hashed once more, as a text, before it is summed.
+
+Both sessions must come from `Endpoint.connect`, which pins every setting that changes how a value prints.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -15,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from clarity_infra.move.model import Table
+from clarity_infra.move.queries import query
 
 # "server": hashtextextended, the fastest. "sha256": where the two servers do not agree on that.
 Method = Literal["server", "sha256"]
@@ -43,10 +48,7 @@ def probed(a: psycopg.Connection[Any], b: psycopg.Connection[Any]) -> Method:
     def answers(connection: psycopg.Connection[Any]) -> list[Any] | None:
         try:
             with connection.transaction():
-                return connection.execute(
-                    'SELECT pg_catalog.hashtextextended(p, s) FROM unnest(%s::text[]) AS p, unnest(%s::bigint[]) AS s ORDER BY p COLLATE "C", s',
-                    (list(_PROBES), list(SEEDS)),
-                ).fetchall()
+                return connection.execute(query("digest_probe"), {"probes": list(_PROBES), "seeds": list(SEEDS)}).fetchall()
         except (psycopg.errors.UntranslatableCharacter, psycopg.errors.CharacterNotInRepertoire):
             return None  # an encoding that cannot hold the probe: compare what the text means, not its bytes
 
@@ -65,14 +67,61 @@ def hashes(text: sql.Composable, method: Method) -> tuple[sql.Composable, ...]:
     )
 
 
-def row_text(table: Table, columns: Sequence[str] | None = None, *, grain: Grain = "row", method: Method = "server") -> sql.Composable:
-    """The text of a row `t` of the table, of the named columns or of all; never NULL, and unlike rows never read alike."""
+def hashable(
+    table: Table,
+    columns: Sequence[str] | None = None,
+    *,
+    beside: Sequence[tuple[sql.Composable, sql.Identifier]] = (),
+    where: sql.Composable | None = None,
+    method: Method = "server",
+    grain: Grain = "row",
+) -> sql.Composable:
+    """A subquery of the table's own rows: `v`, a text for `hashes` that only equal rows share, and expressions on `t` under names."""
     names = table.column_names if columns is None else columns
-    values: list[sql.Composable] = [sql.Identifier("t", name) for name in names]
+    types = {column.name: column.type for column in table.columns}
+    direct = method == "server" and grain == "row"
+    value = _row([(name, types.get(name, "")) for name in names], direct=direct, method=method, grain=grain)
+    read = sql.SQL("SELECT {} AS v{} FROM ONLY {} AS t WHERE {} OFFSET 0").format(
+        value,
+        sql.SQL("").join(sql.SQL(", {} AS {}").format(expression, name) for expression, name in beside),
+        table.name.identifier(),
+        where or sql.SQL("true"),
+    )
+    if not direct:
+        return sql.SQL("({})").format(read)
+    first, second = (sql.SQL("pg_catalog.hash_record_extended(r.v, {})").format(sql.Literal(seed)) for seed in SEEDS)
+    return sql.SQL("(SELECT (pg_catalog.concat({}, ',', {}) COLLATE \"C\") AS v{} FROM ({}) AS r OFFSET 0)").format(
+        first, second, sql.SQL("").join(sql.SQL(", r.{}").format(name) for _, name in beside), read
+    )
+
+
+# Types whose equal hashes mean equal values, printed alike.
+_AS_STORED = re.compile(r"(smallint|integer|bigint|boolean|uuid|date|bytea|timestamp(\(\d\))? with(out)? time zone)$")
+_TEXTS = re.compile(r"(text|character varying(\(\d+\))?)$")
+# Types whose text is never empty, so that it needs no quotes to be told from NULL; the cast is cheaper than a row's text.
+_AS_TEXT = re.compile(r"(jsonb|json|real|double precision|numeric(\(\d+,-?\d+\))?)$")
+
+
+def _row(columns: Sequence[tuple[str, str]], *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
+    """The row `t` as a record to be hashed, or as a text."""
+    values = [sql.Identifier("t", name) for name, _ in columns]
     if grain == "columns":
-        types = {column.name: column.type for column in table.columns}
-        values = [_column_hash(value, types.get(name, ""), method) for name, value in zip(names, values, strict=True)]
-    return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(values))
+        parts = [_column_hash(value, type_name, method) for value, (_, type_name) in zip(values, columns, strict=True)]
+    elif direct:
+        parts = [_hashed_value(value, type_name) for value, (_, type_name) in zip(values, columns, strict=True)]
+    else:
+        parts = list(values)
+    row = sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
+    return row if direct else sql.SQL('({}::text COLLATE "C")').format(row)
+
+
+def _hashed_value(value: sql.Composable, type_name: str) -> sql.Composable:
+    if _AS_STORED.match(type_name):
+        return value
+    if _TEXTS.match(type_name):
+        return sql.SQL('{} COLLATE "C"').format(value)
+    form = "{}::text COLLATE \"C\"" if _AS_TEXT.match(type_name) else "ROW({})::text COLLATE \"C\""
+    return sql.SQL(form).format(value)
 
 
 def _column_hash(value: sql.Composable, type_name: str, method: Method) -> sql.Composable:
@@ -99,14 +148,8 @@ def digest(
     first, second = hashes(sql.SQL("x.v"), method)
     statement = sql.SQL(
         "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum({first}), 0), COALESCE(pg_catalog.sum({second}), 0)"
-        " FROM (SELECT {text} AS v FROM ONLY {table} AS t WHERE {where} OFFSET 0) AS x"
-    ).format(
-        first=first,
-        second=second,
-        text=row_text(table, columns, grain=grain, method=method),
-        table=table.name.identifier(),
-        where=where or sql.SQL("true"),
-    )
+        " FROM {rows} AS x"
+    ).format(first=first, second=second, rows=hashable(table, columns, where=where, method=method, grain=grain))
     try:
         with connection.transaction():
             row = connection.execute(statement).fetchone()
@@ -130,6 +173,13 @@ def total(parts: Sequence[Digest]) -> Digest:
     sums = [[int(number) for number in part.value.split(":")[1:]] for part in parts]
     first, second = (sum(numbers) for numbers in zip(*sums, strict=True))
     return Digest(sum(part.rows for part in parts), ":".join((kinds.pop(), str(first), str(second))))
+
+
+def without(whole: Digest, part: Digest) -> Digest:
+    """The digest of what is left of a table when a part of it is taken out."""
+    kind, first, second = whole.value.split(":")
+    _, minus_first, minus_second = part.value.split(":")
+    return Digest(whole.rows - part.rows, f"{kind}:{int(first) - int(minus_first)}:{int(second) - int(minus_second)}")
 
 
 def _value(first: int, second: int, method: Method, grain: Grain) -> str:

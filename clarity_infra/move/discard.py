@@ -21,6 +21,9 @@ from clarity_infra.move.rows import session
 # Journal steps of a copy, in the target. "copy-made" holds the objects, "copied" the evidence.
 STARTED, MADE, COPIED, DISCARDED = "copy-started", "copy-made", "copied", "copy-discarded"
 
+# What the sessions of an attempt that do its work in the target are called.
+WORKERS = ("copy rows", "copy structure")
+
 _DROPS = {
     "table": "DROP TABLE",
     "sequence": "DROP SEQUENCE",
@@ -50,6 +53,19 @@ def discard_copy(move: Move, progress: Progress) -> None:
         discard(target, move, progress)
 
 
+def _end_orphans(target: psycopg.Connection[Any]) -> None:
+    """Ends what a killed attempt left at work in the target: its tools are processes of their own and go on without it.
+
+    Whoever holds the stack's lock is the only attempt there is.
+    """
+    target.execute(
+        "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity"
+        " WHERE datname = pg_catalog.current_database() AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()"
+        " AND application_name = ANY (%s)",
+        ([f"clarity-infra {purpose}" for purpose in ("tool", *WORKERS)],),
+    )
+
+
 def last_made(target: psycopg.Connection[Any], stack: str) -> Entry | None:
     """The record of the objects the last copy made, None where there is none or it was discarded."""
     entry = Journal(target, stack).last(MADE, DISCARDED)
@@ -61,6 +77,7 @@ def discard(target: psycopg.Connection[Any], move: Move, progress: Progress) -> 
     made = last_made(target, move.stack)
     if made is None:
         return
+    _end_orphans(target)
     objects = objects_of(made)
     with target.transaction():
         found = target.execute(query("copy_made"), {"classids": [c for c, _ in objects], "objids": [o for _, o in objects]}).fetchall()

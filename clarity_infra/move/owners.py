@@ -23,9 +23,19 @@ class Owner:
 
 def owners(connection: psycopg.Connection, tables: Iterable[Name]) -> dict[Name, Owner]:
     """The owner of each table that exists; one that does not is not in the answer."""
+    return {name: owner for name, owner, _ in _look(connection, tables)}
+
+
+def oids(connection: psycopg.Connection, tables: Iterable[Name]) -> dict[Name, int]:
+    """The number this database knows each table by; one that does not exist is not in the answer."""
+    return {name: oid for name, _, oid in _look(connection, tables)}
+
+
+def _look(connection: psycopg.Connection, tables: Iterable[Name]) -> list[tuple[Name, Owner, int]]:
     names = list(tables)
-    rows = connection.execute(query("owners_of_tables"), {"schemas": [name.schema for name in names], "names": [name.name for name in names]})
-    return {Name(schema, name): Owner(role, inherited) for schema, name, role, inherited in rows}
+    listed = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
+    rows = connection.execute(query("owners_of_tables"), listed)
+    return [(Name(schema, name), Owner(role, inherited), oid) for schema, name, role, inherited, oid in rows]
 
 
 @contextmanager

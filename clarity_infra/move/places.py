@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from clarity_infra.move.carry import Key, Shape
+from clarity_infra.move.carry import Key, Shape, absent
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.queries import query
@@ -140,20 +140,89 @@ def _counted(
     return [NoPlace(name, what, count, keys, not only_value, condition)]
 
 
-def rows_without_place(target: psycopg.Connection[Any], shaped: Mapping[Name, Shape], losses: Iterable[NoPlace]) -> dict[Name, frozenset[Key]]:
-    """The keys of the rows that cannot be carried at all."""
+def rows_without_place(
+    target: psycopg.Connection[Any],
+    source: psycopg.Connection[Any],
+    shaped: Mapping[Name, Shape],
+    losses: Iterable[NoPlace],
+) -> dict[Name, frozenset[Key]]:
+    """The keys of the rows that cannot be carried at all, and of those that refer to a row the source then does not have."""
     found: dict[Name, frozenset[Key]] = {}
     for loss in losses:
         shape = shaped.get(loss.table)
-        if shape is None or not loss.whole_row:
-            continue
-        names = shape.key or tuple(column.name for column in shape.table.stored)
-        rows = target.execute(
-            sql.SQL("SELECT {} FROM ONLY {} AS t WHERE {}").format(
-                sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", column)) for column in names),
-                loss.table.identifier(),
-                loss.condition,
-            )
-        ).fetchall()
-        found[loss.table] = found.get(loss.table, frozenset()) | frozenset(tuple(row) for row in rows)
-    return found
+        if shape is not None and loss.whole_row:
+            rows = target.execute(
+                sql.SQL("SELECT {} FROM ONLY {} AS t WHERE {}").format(_key_of(shape), loss.table.identifier(), loss.condition)
+            ).fetchall()
+            found[loss.table] = found.get(loss.table, frozenset()) | frozenset(tuple(row) for row in rows)
+    references = _references(target, shaped)
+    while True:
+        more = dict(found)
+        for reference in references:
+            missing = _not_there(source, shaped, reference.parent, more.get(reference.parent, frozenset()))
+            if missing:
+                children = _referring(target, shaped, reference, missing)
+                more[reference.child] = more.get(reference.child, frozenset()) | children
+        if more == found:
+            return found
+        found = more
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reference:
+    """A foreign key."""
+
+    child: Name
+    parent: Name
+    child_columns: tuple[str, ...]
+    parent_columns: tuple[str, ...]
+
+
+def _references(target: psycopg.Connection[Any], shaped: Mapping[Name, Shape]) -> list[_Reference]:
+    listed = {"schemas": [name.schema for name in shaped], "names": [name.name for name in shaped]}
+    rows = target.execute(query("back_references"), listed).fetchall()
+    return [
+        _Reference(Name(schema, table), Name(parent_schema, parent), tuple(columns), tuple(referred))
+        for schema, table, parent_schema, parent, columns, referred in rows
+        if Name(parent_schema, parent) in shaped
+    ]
+
+
+def _key_of(shape: Shape) -> sql.Composed:
+    names = shape.key or tuple(column.name for column in shape.table.stored)
+    return sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", column)) for column in names)
+
+
+def _not_there(
+    source: psycopg.Connection[Any], shaped: Mapping[Name, Shape], parent: Name, keys: frozenset[Key]
+) -> list[Key]:
+    """The given-up rows that the source does not have in an older form either."""
+    shape = shaped[parent]
+    return [] if not keys or not shape.key else absent(source, shape, sorted(keys, key=str))
+
+
+def _referring(
+    target: psycopg.Connection[Any], shaped: Mapping[Name, Shape], reference: _Reference, parents: list[Key]
+) -> frozenset[Key]:
+    parent, child = shaped[reference.parent], shaped[reference.child]
+    joined = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Identifier("p", referred))
+        for column, referred in zip(reference.child_columns, reference.parent_columns, strict=True)
+    )
+    wanted = sql.SQL(", ").join(sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, key))) for key in parents)
+    same = sql.SQL(" AND ").join(
+        sql.SQL("{}::text = {}").format(sql.Identifier("p", column), sql.Identifier("w", f"k{number}"))
+        for number, column in enumerate(parent.key)
+    )
+    rows = target.execute(
+        sql.SQL("SELECT {} FROM ONLY {} AS t JOIN {} AS p ON {} JOIN (VALUES {}) AS w ({}) ON {}").format(
+            _key_of(child),
+            reference.child.identifier(),
+            reference.parent.identifier(),
+            joined,
+            wanted,
+            sql.SQL(", ").join(sql.Identifier(f"k{number}") for number, _ in enumerate(parent.key)),
+            same,
+        )
+    ).fetchall()
+    return frozenset(tuple(row) for row in rows)

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from clarity_infra.connection import Endpoint
-from clarity_infra.errors import ClarityError
+from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move.digest import Digest, Grain, Method, RowTooLarge, digest, total
 from clarity_infra.move.model import Progress, Table
 from clarity_infra.move.names import Name
@@ -30,7 +30,11 @@ BATCH_BYTES = 64 * 1024
 # A table is cut into parts of about this size, TOAST counted, so that one big table keeps all workers busy.
 PART_BYTES = 256 * 1024 * 1024
 
-# Tables smaller than this are not worth a second thought about order or progress.
+# How long a table of the source may be locked by somebody's DDL before the copy gives up, in milliseconds. DDL that queues behind the
+# snapshot's lock makes everything after it wait, the application too: giving up lets it pass.
+LOCK_WAIT_MS = 30_000
+
+# How often the person who watches hears from a long step.
 _HEARTBEAT_SECONDS = 10.0
 
 Item = TypeVar("Item")
@@ -189,12 +193,13 @@ def copy_rows(
 
     def from_source() -> psycopg.Connection[Any]:
         connection = session(source, purpose="copy")
+        connection.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (str(LOCK_WAIT_MS),))
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
         return connection
 
     def to_target() -> psycopg.Connection[Any]:
-        connection = session(target, role=owner, purpose="copy")
+        connection = session(target, role=owner, purpose="copy rows")
         # Harmless: the commit that records the copy as done is synchronous, and flushes all before it.
         connection.execute("SET synchronous_commit = off")
         return connection
@@ -203,6 +208,8 @@ def copy_rows(
         started = time.monotonic()
         try:
             rows, size = _carry(part, reader, writer, sizes)
+        except psycopg.errors.LockNotAvailable:
+            raise locked() from None
         except psycopg.Error as error:
             raise ClarityError(
                 f"{part.table.name}: its rows could not be copied: {error.diag.message_primary or error}",
@@ -214,8 +221,19 @@ def copy_rows(
             raise ClarityError(f"{part.table.name}: {rows} rows were carried, but the snapshot has {found.rows}.")
         return Copied(rows, size, seconds, found)
 
-    done = Crew(workers, from_source, to_target).run(todo, work, beat=sizes.tell)
-    return _by_table(done)
+    found: dict[Name, list[Copied]] = {}
+    for part, one in Crew(workers, from_source, to_target).run(todo, work, beat=sizes.tell):
+        found.setdefault(part.table.name, []).append(one)
+    digests_of = _whole({name: [one.digest for one in copies] for name, copies in found.items()}, from_source, tables, method)
+    return {
+        name: Copied(
+            rows=sum(one.rows for one in copies),
+            bytes=sum(one.bytes for one in copies),
+            seconds=sum(one.seconds for one in copies),
+            digest=digests_of[name],
+        )
+        for name, copies in found.items()
+    }
 
 
 def digest_tables(connect: Connect, tables: Sequence[Table], *, workers: int, method: Method, grains: dict[Name, Grain]) -> dict[Name, Digest]:
@@ -230,7 +248,16 @@ def digest_tables(connect: Connect, tables: Sequence[Table], *, workers: int, me
     found: dict[Name, list[Digest]] = {}
     for part, value in Crew(workers, connect).run(parts(tables), work):
         found.setdefault(part.table.name, []).append(value)
-    return {name: total(values) for name, values in found.items()}
+    return _whole(found, connect, tables, method)
+
+
+def _whole(found: dict[Name, list[Digest]], connect: Connect, tables: Sequence[Table], method: Method) -> dict[Name, Digest]:
+    """Adds up the parts; a table of which only some parts had rows too large for their text is read again, column by column."""
+    mixed = [table for table in tables if len({value.value.split(":")[0] for value in found.get(table.name, ())}) > 1]
+    again = (
+        digest_tables(connect, mixed, workers=1, method=method, grains={table.name: "columns" for table in mixed}) if mixed else {}
+    )
+    return {name: again[name] if name in again else total(values) for name, values in found.items()}
 
 
 def digest_of(connection: psycopg.Connection[Any], part: Part, method: Method) -> Digest:
@@ -246,6 +273,15 @@ def session(endpoint: Endpoint, *, role: str | None = None, purpose: str = "") -
     connection = endpoint.connect(role=role, purpose=purpose)
     connection.execute("SET client_encoding = 'UTF8'")
     return connection
+
+
+def locked() -> Refused:
+    """The error where a lock on a table of the source did not come in time."""
+    return Refused(
+        f"A table of the source was locked by somebody else for longer than {LOCK_WAIT_MS / 1000:g} s (DDL, VACUUM FULL).",
+        unchanged="The source stays live; what the copy made is removed by the next one.",
+        remedy="let it finish, then run the same command again.",
+    )
 
 
 class _Sizes:
@@ -315,18 +351,3 @@ def batches(rows: Iterator[Any]) -> Iterator[bytes]:
             batch, size = [], 0
     if batch:
         yield b"".join(batch)
-
-
-def _by_table(done: Sequence[tuple[Part, Copied]]) -> dict[Name, Copied]:
-    found: dict[Name, list[Copied]] = {}
-    for part, copied in done:
-        found.setdefault(part.table.name, []).append(copied)
-    return {
-        name: Copied(
-            rows=sum(copied.rows for copied in copies),
-            bytes=sum(copied.bytes for copied in copies),
-            seconds=sum(copied.seconds for copied in copies),
-            digest=total([copied.digest for copied in copies]),
-        )
-        for name, copies in found.items()
-    }

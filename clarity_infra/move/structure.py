@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 
@@ -20,12 +20,15 @@ from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError
 from clarity_infra.move.model import MoveSet
 from clarity_infra.move.queries import query
+from clarity_infra.move.rows import LOCK_WAIT_MS
 from clarity_infra.move.tools import Tools
 
 _ENTRY = re.compile(r"^(?P<id>\d+); (?P<catalog>\d+) (?P<object>\d+) (?P<rest>.*)$")
 _DEPENDS = re.compile(r"^;\s+depends on:(?P<ids>(?: \d+)*)")
 # What every script starts with whatever is selected.
 _FRAME = ("ENCODING", "STDSTRINGS", "SEARCHPATH")
+# What comes after the rows is made in this order.
+Stage = Literal["indexes", "rest", "keys"]
 # The first server that knows the setting; pg_restore from 17 on sets it without asking.
 _TRANSACTION_TIMEOUT = 170000
 # More patterns than this are not worth a longer command line: the tables of others are then locked for the time of the dump.
@@ -41,23 +44,26 @@ class Archive:
     entries: tuple[str, ...]
     folder: Path
 
-    def script(self, section: str, *, without_schemas: frozenset[str] = frozenset()) -> str:
-        """The SQL of one section ("pre-data", "post-data") without owners and privileges, and without the schemas named."""
-        entries = [line for line in self.entries if not _is_schema(line, without_schemas)]
+    def script(self, section: str, *, without_schemas: frozenset[str] = frozenset(), stage: Stage | None = None) -> str:
+        """The SQL of a section ("pre-data", "post-data"), or one stage of it, without owners, privileges and the schemas named."""
+        entries = [line for line in self._of(stage) if not _is_schema(line, without_schemas)]
         text = self.tools.run(
             "pg_restore",
-            [*_options(self._list(section, entries)), f"--section={section}", "-f", "-", self.file],
+            [*_options(self._list(entries)), f"--section={section}", "-f", "-", self.file],
             doing="Reading the structure of the source",
         )
         return _for_any_server(text)
 
-    def restore(self, section: str, endpoint: Endpoint, *, role: str, jobs: int, **settings: str) -> None:
-        """Makes a section in the target, as `role`, entries in parallel where they allow it."""
+    def restore(self, stage: Stage, endpoint: Endpoint, *, role: str, jobs: int, **settings: str) -> None:
+        """Makes a stage of the post-data section in the target, as `role`, several entries at a time."""
+        entries = self._of(stage)
+        if len(entries) == len(_FRAME):
+            return
         self.tools.run(
             "pg_restore",
             [
-                *_options(self._list(section, list(self.entries))),
-                f"--section={section}",
+                *_options(self._list(entries)),
+                "--section=post-data",
                 f"--role={role}",
                 "--exit-on-error",
                 f"--jobs={jobs}",
@@ -69,10 +75,30 @@ class Archive:
             **settings,
         )
 
-    def _list(self, section: str, entries: list[str]) -> Path:
-        path = self.folder / f"{section}.list"
+    def _of(self, stage: Stage | None) -> list[str]:
+        return [line for line in self.entries if stage is None or stage_of(line) in (stage, "frame")]
+
+    def _list(self, entries: list[str]) -> Path:
+        path = self.folder / "entries.list"
         path.write_text("\n".join(entries) + "\n", encoding="utf-8")
         return path
+
+
+def stage_of(line: str) -> Stage | Literal["frame"]:
+    """Where a line of a listing belongs: what takes time can go in parallel, what depends on all of that must not.
+
+    pg_restore's jobs may add a foreign key to a partitioned table before the last index of its partitions is attached (seen with
+    15.18), so attachments stand between indexes and keys, in the archive's order.
+    """
+    match = _ENTRY.match(line)
+    rest = match["rest"] if match else ""
+    if rest.startswith(_FRAME):
+        return "frame"
+    if rest.startswith("FK CONSTRAINT ") or (rest.startswith("COMMENT ") and " CONSTRAINT " in rest):
+        return "keys"
+    if rest.startswith(("INDEX ", "CONSTRAINT ")) and not rest.startswith("INDEX ATTACH "):
+        return "indexes"
+    return "rest"
 
 
 def _options(entries: Path) -> list[str]:
@@ -98,6 +124,7 @@ def dump(connection: psycopg.Connection[Any], endpoint: Endpoint, move_set: Move
                 "--format=custom",
                 "--schema-only",
                 f"--snapshot={snapshot}",
+                f"--lock-wait-timeout={LOCK_WAIT_MS}",
                 "--no-publications",
                 "--no-subscriptions",
                 "--no-security-labels",

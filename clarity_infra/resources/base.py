@@ -6,6 +6,7 @@ A provider holds no state: it is stored by module and class name, so both are na
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -68,8 +69,12 @@ def without_provider(properties: Mapping[str, Any]) -> Properties:
 
 
 def say(text: str) -> None:
-    """One line of progress; the engine shows what a dynamic provider prints, live, under the stack."""
-    print(text, file=sys.stderr, flush=True)
+    """One line of progress; the engine shows what a dynamic provider prints, live, under the stack.
+
+    Once the engine is gone there is nobody to read it: a step that is under way, such as a switch, must not fail for that.
+    """
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def failure(key: str, error: ClarityError) -> CheckFailure:

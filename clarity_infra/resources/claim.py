@@ -16,7 +16,7 @@ class ClaimProvider(ClarityProvider):
     At preview: refuses a database or role that somebody else made, and a change of names, tables or source once data was copied.
     """
 
-    compared = ("database", "roles", "tables", "source", "tracking", "revision")
+    compared = ("database", "target", "roles", "tables", "source", "tracking", "revision", "copying")
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
         failures = list(_taken(news)) if not without_provider(olds) else list(_changed(olds, news))
@@ -41,32 +41,36 @@ def _taken(news: Properties) -> list[CheckFailure]:
 
 
 def _changed(olds: Properties, news: Properties) -> list[CheckFailure]:
-    """Once data is in the target, `copied` says so; then these inputs may change only together with a raised revision, or not at all."""
-    if not news.get("copied"):
+    """Once data is in the target, `copied` says so; then these inputs may change only together with a raised revision, or not at all.
+
+    `copied` was looked up in the database that is named now; whether the one that was named before held a copy, the old `copying` tells.
+    """
+
+    def differs(key: str) -> bool:
+        return key in olds and olds[key] != news.get(key)
+
+    elsewhere = any(map(differs, ("database", "target")))
+    if not news.get("copied") and not (elsewhere and olds.get("copying")):
         return []
-    afresh = float(news.get("revision") or 0) > float(olds.get("revision") or 0) and not news.get("live")
-    names = {
-        "tables": "tables",
-        "tracking": "trackingTable",
-        "source": "the source",
-        "database": "database",
-        "roles": "user or readWriteRole",
-    }
-    fixed = ("database", "roles") if afresh else tuple(names)
-    changed = [names[key] for key in fixed if olds.get(key) != news.get(key)]
+    raised = float(news.get("revision") or 0) > float(olds.get("revision") or 0) and not news.get("live")
+    by_revision = {"tables": "tables", "tracking": "trackingTable", "source": "the source"}
+    by_nothing = {"database": "database", "target": "the target's server", "roles": "user or readWriteRole"}
+    fixed = by_nothing if raised else {**by_revision, **by_nothing}
+    changed = [key for key in fixed if differs(key)]
+    told = [fixed[key] for key in changed]
     if news.get("live") and float(news.get("revision") or 0) != float(olds.get("revision") or 0):
-        changed.append("copyRevision")
-    if not changed:
+        told.append("copyRevision")
+    if not told:
         return []
-    remedy = (
-        "the application lives in the new database now: set the configuration back"
-        if news.get("live")
-        else "raise copyRevision to copy afresh, or go back to stage provision first"
-    )
+    remedy = "set the configuration back, or go back to stage provision first, with the old names"
+    if news.get("live"):
+        remedy = "the application lives in the new database now: set the configuration back"
+    elif not any(key in by_nothing for key in changed):
+        remedy = "raise copyRevision to copy afresh, or go back to stage provision first"
     return [
         CheckFailure(
-            "tables",
-            f"{', '.join(changed)} changed after the data was copied. Nothing was changed. What to do: {remedy}.",
+            changed[0] if changed else "revision",
+            f"{', '.join(told)} changed after the data was copied. Nothing was changed. What to do: {remedy}.",
         )
     ]
 

@@ -18,13 +18,15 @@ from clarity_infra.settings import Settings
 
 class CutoverProvider(ClarityProvider):
     """Brings the live side to `side`. `found` is what the databases said when the program looked: a run that died between two
-    steps is taken up again even where Pulumi's state says there is nothing to do."""
+    steps is taken up again even where Pulumi's state says there is nothing to do. `looked` tells one look from another: a refresh asks
+    for the difference with the inputs of the last update, whose finding that very update has dealt with.
+    """
 
     def create(self, props: Properties) -> CreateResult:
         return CreateResult("cutover", {**without_provider(props), "evidence": self._brought(props, {})})
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> DiffResult:
-        stale = _news.get("found") not in (None, "", _news.get("side"))
+        stale = _news.get("found") not in (None, "", _news.get("side")) and not same(_olds.get("looked"), _news.get("looked"))
         return DiffResult(changes=stale or not same(_olds.get("side"), _news.get("side")))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -25,6 +26,7 @@ class RollbackProvider(ClarityProvider):
         "hyperdriveName",
         "oldOrigin",
         "newOrigin",
+        "caching",
         "path",
         "values",
         "before",
@@ -49,6 +51,8 @@ class RollbackProvider(ClarityProvider):
             alive=engine_lives,
             progress=say,
         )
+        if _props.get("caching"):
+            switch_of(_props, settings).put_caching_back(json.loads(str(_props["caching"])))
         restore(_props)
 
 

@@ -24,7 +24,8 @@ class WayBackProvider(ClarityProvider):
                 "the application already uses the new database, and this stack's state does not know what it used before. Nothing was changed. "
                 "What to do: restore the stack's state (`pulumi stack import`), or point DATABASE_URL and Hyperdrive back first."
             )
-            return CheckResult(news, [CheckFailure("applicationUrl", reason)])
+            # The engine shows the value of the property that failed, a secret too: it must not be the URL.
+            return CheckResult(news, [CheckFailure("switched", reason)])
         return CheckResult(news, [])
 
     def create(self, props: Properties) -> CreateResult:

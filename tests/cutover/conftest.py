@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from psycopg import sql
 
@@ -39,7 +38,9 @@ def new_scene(server: Server, tmp_path: Path) -> Iterator[Callable[..., Scene]]:
         with home.connect(target, user=admin, password=_PASSWORD) as connection:
             connection.execute(f"GRANT CREATE ON SCHEMA public TO {owner}")
             connection.execute(f"GRANT CREATE ON DATABASE {target} TO {owner}")
-        return build(home, source, target, admin, _PASSWORD, owner, tmp_path / f"drizzle{number}")
+        return build(
+            home, source=source, target=target, admin=admin, password=_PASSWORD, owner=owner, folder=tmp_path / f"drizzle{number}"
+        )
 
     yield make
     for home, admin, owner, databases in made:
@@ -61,6 +62,3 @@ def scene(new_scene: Callable[..., Scene]) -> Scene:
 def no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test starts with a program that does not die; `monkeypatch` puts that back."""
     monkeypatch.setattr(faults, "fault", lambda _point: None)
-
-
-__all__ = ["psycopg"]

@@ -197,7 +197,7 @@ def endpoint(server: Server, database: str, user: str, password: str) -> Endpoin
     return Endpoint("127.0.0.1", server.port, database, user, password, sslmode="disable")
 
 
-def build(server: Server, source: str, target: str, admin: str, password: str, owner: str, folder: Path, *, structure: str = STRUCTURE) -> Scene:
+def build(server: Server, *, source: str, target: str, admin: str, password: str, owner: str, folder: Path) -> Scene:
     """Makes tables and rows on both sides, and the journal entry of a copy."""
     move = Move(
         stack="dev",
@@ -207,11 +207,11 @@ def build(server: Server, source: str, target: str, admin: str, password: str, o
         tables=tuple(Name("public", table) for table in TABLES),
     )
     with psycopg.connect(move.source.conninfo(), autocommit=True) as connection:
-        connection.execute(structure.encode())
+        connection.execute(STRUCTURE.encode())
         connection.execute(ROWS.encode())
     with psycopg.connect(move.target.conninfo(), autocommit=True) as connection:
         connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(owner)))
-        connection.execute(structure.encode())
+        connection.execute(STRUCTURE.encode())
     copy_rows(move)
     with move.target.connect() as connection:
         Journal(connection, move.stack).open().append("copied", uuid.uuid4())

@@ -10,18 +10,20 @@ from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move.back import undo, would_lose
 from tests.cutover.scene import WRITES, Scene, writing
 
-@pytest.mark.parametrize("name", WRITES)
-def test_what_was_written_is_carried_back(scene: Scene, name: str) -> None:
-    scene.cut_over()
-    scene.on_target(WRITES[name])
-    after = scene.contents("target")
-    sequence = scene.on_target("SELECT last_value, is_called FROM public.requests_id_seq")
-    scene.go_back()
-    assert scene.contents("source") == after
-    assert scene.on_source("SELECT last_value, is_called FROM public.requests_id_seq") == sequence
-    assert scene.switch.origin == "source"
-    scene.on_source("UPDATE public.requests SET title = 'source again' WHERE id = 100")
-    assert scene.on_source("SELECT tgenabled FROM pg_trigger WHERE tgname = 'note'") == [("O",)]
+
+def test_what_was_written_is_carried_back(scene: Scene) -> None:
+    """Each kind of write on its own, there and back every time."""
+    for name, statement in WRITES.items():
+        scene.cut_over()
+        scene.on_target(statement)
+        after = scene.contents("target")
+        sequence = scene.on_target("SELECT last_value, is_called FROM public.requests_id_seq")
+        scene.go_back()
+        assert scene.contents("source") == after, name
+        assert scene.on_source("SELECT last_value, is_called FROM public.requests_id_seq") == sequence, name
+        assert scene.switch.origin == "source"
+        scene.on_source("UPDATE public.requests SET title = 'source again' WHERE id = 100")
+        assert scene.on_source("SELECT tgenabled FROM pg_trigger WHERE tgname = 'note'") == [("O",)], name
 
 
 def test_everything_at_once_and_over_again(scene: Scene) -> None:
@@ -89,6 +91,22 @@ def test_a_loss_asked_for_by_name_takes_only_what_has_no_place(scene: Scene) -> 
     assert len(evidence["discarded"]) == 2
     assert scene.on_source("SELECT title FROM public.requests WHERE id = 7") == [("kept",)]
     assert scene.on_source("SELECT count(*) FROM public.config") == [(3,)]
+
+
+def test_rows_that_refer_to_a_given_up_row_are_given_up_with_it(scene: Scene) -> None:
+    """A person of a kind the source does not know: the team it leads, and that team's other members, have no place either."""
+    scene.on_source("ALTER TABLE public.person ADD COLUMN kind public.kind")
+    scene.on_target("ALTER TABLE public.person ADD COLUMN kind public.kind")
+    scene.cut_over()
+    scene.on_target("ALTER TYPE public.kind ADD VALUE 'web'")
+    scene.on_target(
+        "INSERT INTO public.person VALUES (7, 'Kim', NULL, 'web'); INSERT INTO public.team VALUES (7, 'grey', 7);"
+        " INSERT INTO public.person VALUES (8, 'Lee', 7, 'slack'), (9, 'Max', 1, 'slack')"
+    )
+    evidence = scene.go_back(discard=scene.move.target.database)
+    assert scene.on_source("SELECT id FROM public.person ORDER BY id") == [(1,), (2,), (9,)]
+    assert scene.on_source("SELECT count(*) FROM public.team") == [(2,)]
+    assert evidence["rows_given_up"] == {"public.person": 2, "public.team": 1}
 
 
 def test_it_says_beforehand_what_would_be_carried_and_lost(scene: Scene) -> None:

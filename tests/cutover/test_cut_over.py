@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from clarity_infra.errors import ClarityError, Refused, Unreachable
-from clarity_infra.move import capture, crossing, cutover, faults, fence, migrations
+from clarity_infra.move import capture, cutover, faults, fence, migrations
 from clarity_infra.move.journal import Journal
 from tests.cutover.scene import WRITES, Scene, writing
 
@@ -237,9 +237,8 @@ def test_a_planted_bug_turns_the_harness_red(scene: Scene, monkeypatch: pytest.M
     elif name == "sync skipped":
         monkeypatch.setattr(cutover, "set_sequences", lambda *_: None)
     else:
-        monkeypatch.setattr(cutover.fence, "put_up", _only_when_settled(scene, fence.put_up))
-        monkeypatch.setattr(
-            crossing.fence, "standing_of", lambda *_: fence.Standing(frozenset([scene.move.tables[0]]), frozenset())
+        monkeypatch.setattr(fence, "put_up", _only_when_settled(scene, fence.put_up))
+        monkeypatch.setattr(fence, "standing_of", lambda *_: fence.Standing(frozenset([scene.move.tables[0]]), frozenset())
         )
     with pytest.raises((ClarityError, AssertionError, psycopg.errors.UniqueViolation)):
         no_write_is_lost(scene)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import psycopg
 import pytest
 
 from clarity_infra.errors import ClarityError
-from clarity_infra.move import faults
+from clarity_infra.move import cutover, faults
 from clarity_infra.move.crossing import crossing
 from tests.cutover.child import FileSwitch, describe
 from tests.cutover.scene import Scene, Writer, writing
@@ -58,7 +60,7 @@ def writable(scene: Scene) -> list[str]:
 def points_of(scene: Scene, command: Callable[[], object]) -> list[str]:
     """The fault points a run without faults comes by, each once."""
     seen: dict[str, None] = {}
-    faults.fault = lambda point: seen.setdefault(point)
+    faults.fault = seen.setdefault
     command()
     faults.fault = lambda _point: None
     return list(seen)
@@ -148,10 +150,72 @@ def test_a_stopped_engine_lets_writers_go_on(scene: Scene, tmp_path: Path, point
 
 
 def test_two_runs_at_once_one_wins(scene: Scene) -> None:
-    import uuid
-
-    with crossing(scene.move, scene.switch, uuid.uuid4(), scene.said.append):
-        with pytest.raises(ClarityError, match="Another run of stack dev is at work"):
-            scene.cut_over()
+    with (
+        crossing(scene.move, scene.switch, uuid.uuid4(), scene.said.append),
+        pytest.raises(ClarityError, match="Another run of stack dev is at work"),
+    ):
+        scene.cut_over()
     assert writable(scene) == ["source", "target"]
     scene.cut_over()
+
+
+def test_a_target_that_hangs_under_the_lock_keeps_writers_out_no_longer_than_said(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend of the target that is stopped answers nothing, not even a cancel: the hold ends by itself."""
+    stopped: list[int] = []
+
+    def stop(point: str) -> None:
+        if point == "source locked":
+            with scene.server.connect(scene.move.target.database) as root:
+                rows = root.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s",
+                    ("clarity-infra cut-over rows",),
+                ).fetchall()
+            stopped.extend(pid for (pid,) in rows)
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(cutover, "LONGEST_HOLD", 3.0)
+    monkeypatch.setattr(faults, "fault", stop)
+    with writing(scene) as writer:
+        try:
+            with pytest.raises(ClarityError, match="nothing was changed"):
+                scene.cut_over()
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        monkeypatch.setattr(faults, "fault", lambda _: None)
+        time.sleep(0.5)
+        scene.cut_over()
+        time.sleep(0.3)
+    assert stopped and writer.gap() < 8
+    check_account(scene, writer, "target")
+
+
+@pytest.mark.parametrize("point", ["brought near", "source locked", "before the fence is committed", "fence committed", "switched"])
+def test_sessions_that_are_ended_leave_a_state_that_a_repeat_leaves(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """As after a restart of the server: every session of the run is gone from one moment to the next."""
+    ended: list[int] = []
+
+    def end(reached: str) -> None:
+        if reached == point and not ended:
+            with scene.server.connect() as root:
+                row = root.execute(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'clarity-infra%%'"
+                    " AND datname IN (%s, %s)",
+                    (scene.move.source.database, scene.move.target.database),
+                ).fetchone()
+                ended.append(row[0] if row else 0)
+
+    monkeypatch.setattr(faults, "fault", end)
+    with writing(scene) as writer:
+        time.sleep(0.2)
+        with pytest.raises(ClarityError):
+            scene.cut_over()
+        assert ended and ended[0] >= 2 and len(writable(scene)) <= 1
+        scene.cut_over()
+        time.sleep(0.2)
+    check_account(scene, writer, "target")

@@ -30,14 +30,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def new_sandbox() -> Iterator[NewSandbox]:
     """Makes a sandbox, prepared for its first `up`: `new_sandbox(superuser=False)`; removed after the module's last test.
 
-    Options are those of `Sandbox`; with `prepare=False` it is not prepared.
+    Options are those of `Sandbox`; with `prepare=False` it is not prepared. `before_making` gets its folder, which does not exist yet.
     """
     with ExitStack() as removed_afterwards:
 
-        def make(*, prepare: bool = True, settings: Mapping[str, str] | None = None, **options: Any) -> Sandbox:
+        def make(
+            *,
+            prepare: bool = True,
+            settings: Mapping[str, str] | None = None,
+            before_making: Callable[[Path], None] = lambda _: None,
+            **options: Any,
+        ) -> Sandbox:
             folder = Path(tempfile.mkdtemp(prefix="clarity-e2e-"))
             folder.chmod(0o755)
             removed_afterwards.callback(shutil.rmtree, folder, ignore_errors=True)
+            before_making(folder / "own")
             made = Sandbox(folder / "own", **{"rows": FEW_ROWS, **options}, settings={**UNLOGGED_SPEED, **(settings or {})})
             removed_afterwards.callback(made.remove)
             if prepare:

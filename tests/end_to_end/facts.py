@@ -39,7 +39,8 @@ UNION ALL SELECT 'type', oid::regtype::text, typowner::regrole::text, typacl::te
 UNION ALL SELECT 'label', enumtypid::regtype::text || '.' || enumlabel, enumsortorder::text, '' FROM pg_enum
 UNION ALL SELECT 'constraint', conrelid::regclass::text || '.' || conname, pg_get_constraintdef(oid), '' FROM pg_constraint
   WHERE connamespace::regnamespace::text !~ '^(pg_|information_schema)'
-UNION ALL SELECT 'default privilege', defaclrole::regrole::text, defaclnamespace::text, concat(defaclobjtype, defaclacl::text) FROM pg_default_acl
+UNION ALL SELECT 'default privilege', defaclrole::regrole::text, defaclnamespace::text, concat(defaclobjtype, defaclacl::text)
+  FROM pg_default_acl
 UNION ALL SELECT 'role', rolname::text, concat(rolsuper, rolcreaterole, rolcreatedb, rolcanlogin), '' FROM pg_roles WHERE rolname !~ '^pg_'
 UNION ALL SELECT 'member', roleid::regrole::text, member::regrole::text, '' FROM pg_auth_members WHERE roleid::regrole::text !~ '^pg_'
 UNION ALL SELECT 'database', datname::text, datdba::regrole::text, datacl::text FROM pg_database
@@ -48,7 +49,7 @@ ORDER BY 1, 2, 3, 4
 """
 _OWNERS = """
 SELECT 'schema ' || nspname, nspowner::regrole::text FROM pg_namespace WHERE nspname = 'drizzle'
-UNION ALL SELECT relkind || ' ' || oid::regclass::text, relowner::regrole::text
+UNION ALL SELECT relkind::text || ' ' || oid::regclass::text, relowner::regrole::text
   FROM pg_class WHERE relnamespace::regnamespace::text IN ('public', 'drizzle') AND relkind IN ('r', 'p', 'S', 'i', 'v')
 UNION ALL SELECT 'enum ' || oid::regtype::text, typowner::regrole::text FROM pg_type WHERE typtype = 'e'
 UNION ALL SELECT 'function ' || oid::regprocedure::text, proowner::regrole::text
@@ -69,9 +70,7 @@ class Application:
 
 def application(sandbox: Sandbox) -> Application:
     """Looks at all of it now."""
-    return Application(
-        structure(sandbox), contents(sandbox), positions(sandbox), sandbox.app_env_path.read_bytes(), hyperdrive(sandbox)
-    )
+    return Application(structure(sandbox), contents(sandbox), positions(sandbox), sandbox.app_env_path.read_bytes(), hyperdrive(sandbox))
 
 
 def bring(sandbox: Sandbox, stage: str) -> None:
@@ -122,17 +121,13 @@ def owners(sandbox: Sandbox, database: str = TARGET_DATABASE) -> dict[str, str]:
 
 def exists(sandbox: Sandbox, database: str = TARGET_DATABASE) -> bool:
     """Whether the server has the database."""
-    return bool(sandbox.psql(SOURCE_DATABASE, f"SELECT FROM pg_database WHERE datname = '{database}'"))
+    return bool(sandbox.psql(SOURCE_DATABASE, f"SELECT 1 FROM pg_database WHERE datname = '{database}'"))
 
 
 def placement(sandbox: Sandbox, database: str = TARGET_DATABASE) -> dict[str, tuple[Any, ...]]:
     """Where the rows of the application's tables lie and which transactions put them there: copied again, they would lie elsewhere."""
-    return {
-        table: sandbox.psql(
-            database, f"SELECT 'public.{table}'::regclass::oid, count(*), md5(string_agg(concat(xmin, ctid), ' ' ORDER BY id)) FROM public.{table}"
-        )[0]
-        for table in TABLES
-    }
+    query = "SELECT 'public.{0}'::regclass::oid, count(*), md5(string_agg(concat(xmin, ctid), ' ' ORDER BY id)) FROM public.{0}"
+    return {table: sandbox.psql(database, query.format(table))[0] for table in TABLES}
 
 
 def journal(sandbox: Sandbox, database: str) -> list[str]:

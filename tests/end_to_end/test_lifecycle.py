@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from tests.end_to_end import facts
 from tests.end_to_end.conftest import NewSandbox
 from tests.end_to_end.facts import TARGET_DATABASE, USER, Application, bring
 
-OLD = "UPDATE feature_requests SET title = 'late' WHERE id = 1"
+OLD = "UPDATE feature_requests SET title = 'late' WHERE id = (SELECT min(id) FROM feature_requests)"
 INSERTS = {
     "app_config": "DELETE FROM app_config WHERE type = 'slack'; INSERT INTO app_config (type, config) VALUES ('slack', '{}') RETURNING id",
     "feature_requests": "INSERT INTO feature_requests (request_id, origin, repo, description) VALUES ('new', 'web', 'a/b', 'c') RETURNING id",
@@ -53,13 +54,13 @@ def same_rows(sandbox: Sandbox) -> None:
         old = facts.rows_of(sandbox, SOURCE_DATABASE, table)
         new = facts.rows_of(sandbox, TARGET_DATABASE, table, without=facts.ADDED_BY_0003)
         assert old, table
-        assert [row for row in old if row not in set(new)] == [], table
-        assert old == new, table
+        different = [(one, other) for one, other in zip_longest(old, new) if one != other]
+        assert different[:3] == [], f"{table}: {len(different)} rows"
 
 
 def nothing_to_do(sandbox: Sandbox, stage: str) -> None:
     refreshed = sandbox.refresh()
-    assert not refreshed.changed, [(step.op, step.name) for step in refreshed.steps]
+    assert not refreshed.changed, refreshed.output
     looked = sandbox.preview(stage)
     assert not looked.changed, [(step.op, step.name) for step in looked.steps]
 
@@ -77,9 +78,7 @@ def test_copy_leaves_the_application_as_it_is_but_for_the_cache(sandbox: Sandbox
     now = facts.application(sandbox)
     assert replace(now, structure=[], hyperdrive={}) == replace(before, structure=[], hyperdrive={})
     assert now.hyperdrive == without_cache(before.hyperdrive)
-    assert facts.contents(sandbox, TARGET_DATABASE) == {
-        name: digest for name, digest in before.contents.items() if name not in NEIGHBOURS
-    }
+    assert facts.contents(sandbox, TARGET_DATABASE) == {name: digest for name, digest in before.contents.items() if name not in NEIGHBOURS}
     nothing_to_do(sandbox, "copy")
 
 
@@ -180,7 +179,9 @@ class TestCutOver:
 
 def write_on_the_new_side(sandbox: Sandbox) -> None:
     with psycopg.connect(sandbox.database_url) as connection:
-        connection.execute("INSERT INTO feature_requests (request_id, origin, repo, description) VALUES ('afterwards', 'web', 'a/b', E'\\u00fc\\n')")
+        connection.execute(
+            "INSERT INTO feature_requests (request_id, origin, repo, description) VALUES ('afterwards', 'web', 'a/b', E'\\u00fc\\n')"
+        )
         connection.execute(
             "INSERT INTO request_messages (request_id, type, source, content, metadata)"
             " SELECT 'afterwards', 'agent_summary', 'system', 'message ' || n, jsonb_build_object('n', n) FROM generate_series(1, 50) n"
@@ -210,10 +211,11 @@ def test_back_brings_the_source_to_life_with_what_was_written_meanwhile(sandbox:
 
 def test_the_second_cut_over_takes_along_what_was_written_to_the_source(sandbox: Sandbox, before: Application) -> None:
     bring(sandbox, "copy")
-    sandbox.psql(SOURCE_DATABASE, "UPDATE feature_requests SET title = 'in between' WHERE id = 2", url=sandbox.application_url)
+    sandbox.psql(SOURCE_DATABASE, "UPDATE feature_requests SET title = 'in between' WHERE id % 100 = 5", url=sandbox.application_url)
     sandbox.up("cutover")
     same_rows(sandbox)
-    assert sandbox.psql(TARGET_DATABASE, "SELECT title FROM feature_requests WHERE id = 2") == [("in between",)]
+    found = sandbox.psql(TARGET_DATABASE, "SELECT count(*) FROM feature_requests WHERE title = 'in between'")
+    assert found[0][0] > 10
     assert facts.whereabouts(sandbox.database_url) == (USER, TARGET_DATABASE)
 
 
@@ -231,7 +233,7 @@ def test_a_rotated_password_reaches_env_and_hyperdrive_and_touches_nothing_else(
         facts.whereabouts(old_url)
     assert facts.whereabouts(facts.connection_string(sandbox)) == (USER, TARGET_DATABASE)
     assert facts.placement(sandbox) == placed
-    touched = {step.name for step in rotated.steps}
+    touched = {step.name for step in rotated.steps if not step.type.startswith("pulumi:providers:")}
     assert touched <= {"password", "salt", "user", "access", "hyperdrive", "env-file", "rollback"}, touched
     assert not sandbox.preview("cutover").changed
 

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import psycopg
 
+_INSERT = "INSERT INTO feature_requests (request_id, origin, repo, description) VALUES (%s, 'web', 'a/b', 'written meanwhile')"
 _PAUSE_SECONDS = 0.01
 _PAUSE_AFTER_ERROR = 0.05
 
@@ -56,10 +57,7 @@ class Writer:
                     while not self._asked_to_end.is_set():
                         number += 1
                         request = f"{self._prefix}-{number}"
-                        connection.execute(
-                            "INSERT INTO feature_requests (request_id, origin, repo, description) VALUES (%s, 'web', 'a/b', 'written meanwhile')",
-                            (request,),
-                        )
+                        connection.execute(_INSERT, (request,))
                         now = time.monotonic()
                         self.acknowledged.append(request)
                         self.longest_gap, last = max(self.longest_gap, now - last), now

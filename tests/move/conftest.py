@@ -38,13 +38,14 @@ class Scene:
 
     def on_source(self, *, superuser: bool = False) -> psycopg.Connection[Any]:
         """A session in the source."""
-        who = {} if superuser else {"user": self.admin, "password": ADMIN_PASSWORD}
-        return self.source_server.connect(self.source, **who)
+        return self._session(self.source_server, self.source, superuser)
 
     def on_target(self, *, superuser: bool = False) -> psycopg.Connection[Any]:
         """A session in the target."""
-        who = {} if superuser else {"user": self.admin, "password": ADMIN_PASSWORD}
-        return self.target_server.connect(self.target, **who)
+        return self._session(self.target_server, self.target, superuser)
+
+    def _session(self, server: Server, database: str, superuser: bool) -> psycopg.Connection[Any]:
+        return server.connect(database) if superuser else server.connect(database, self.admin, ADMIN_PASSWORD)
 
     def endpoint(self, server: Server, database: str) -> Endpoint:
         """The admin's endpoint."""

@@ -193,6 +193,10 @@ CREATE TABLE duplicates (a integer, b text);
 INSERT INTO duplicates SELECT 1, NULL FROM generate_series(1, 5);
 INSERT INTO duplicates VALUES (1, ''), (1, 'NULL'), (NULL, NULL), (NULL, NULL);
 CREATE TABLE empty (id integer PRIMARY KEY);
+DO $$ BEGIN
+    EXECUTE (SELECT 'CREATE TABLE very_wide (' || string_agg('column_' || i || ' integer DEFAULT ' || i, ', ') || ')' FROM generate_series(1, 1200) i);
+END $$;
+INSERT INTO very_wide DEFAULT VALUES;
 CREATE TABLE "select" ("order" integer PRIMARY KEY, "from.where" text, "quo""te" text, "per%cent %s %(x)s" text, "line
 break" text, "select" text);
 INSERT INTO "select" VALUES (1, 'a', 'b', 'c', 'd', 'e'), (2, NULL, NULL, NULL, NULL, NULL);

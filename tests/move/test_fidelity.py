@@ -103,9 +103,8 @@ def test_sequences_go_on_where_they_stood(copied: Copied) -> None:
     assert evidence["sequences"]["public.never_called"] == {"last_value": "42", "is_called": False}
     with scene.on_target(superuser=True) as target:
         target.execute("SET default_transaction_read_only = off; SET search_path = public; SET statement_timeout = 0")
-        with target.transaction(force_rollback=True):
-            with pytest.raises(psycopg.errors.SequenceGeneratorLimitExceeded):
-                target.execute("SELECT nextval('at_its_limit')")
+        with target.transaction(force_rollback=True), pytest.raises(psycopg.errors.SequenceGeneratorLimitExceeded):
+            target.execute("SELECT nextval('at_its_limit')")
         with target.transaction(force_rollback=True):
             row = target.execute("INSERT INTO sequences (e) VALUES (1) RETURNING always, a, c").fetchone()
     assert row == (2147483647, 9007199254741005, 42)

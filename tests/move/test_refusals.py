@@ -27,8 +27,16 @@ INSERT INTO a VALUES (1, 'on'), (2, 'off');
 
 # What is made beside the tables a and b; the object and the words of the blocker; whether it can be accepted.
 OBSTACLES = {
-    "a key from a table that stays": ("ALTER TABLE other ADD FOREIGN KEY (id) REFERENCES a", "table constraint other_id_fkey on public.other", True),
-    "a key to a table that stays": ("ALTER TABLE a ADD CONSTRAINT k FOREIGN KEY (id) REFERENCES other NOT VALID", "table constraint k on public.a", True),
+    "a key from a table that stays": (
+        "ALTER TABLE other ADD FOREIGN KEY (id) REFERENCES a",
+        "table constraint other_id_fkey on public.other",
+        True,
+    ),
+    "a key to a table that stays": (
+        "ALTER TABLE a ADD CONSTRAINT k FOREIGN KEY (id) REFERENCES other NOT VALID",
+        "table constraint k on public.a",
+        True,
+    ),
     "a view": ("CREATE VIEW v AS SELECT id FROM a", "view public.v", True),
     "a view of whole rows": ("CREATE VIEW v AS SELECT a FROM a", "view public.v", True),
     "a materialised view": ("CREATE MATERIALIZED VIEW m AS SELECT id FROM b", "materialized view public.m", True),

@@ -1,0 +1,468 @@
+"""May the old tables go, and how do they go without regret? Asked of the databases, backed up first, dropped without CASCADE.
+
+The backup holds exactly the move set: it is dumped from a scratch database that a verified copy filled, and is read back into
+another one and compared before anything is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ClarityError, Refused, VerificationFailed
+from clarity_infra.move import capture, fence, journal
+from clarity_infra.move.back import digest_of
+from clarity_infra.move.catalog import OURS, read_move_set
+from clarity_infra.move.copy import copy
+from clarity_infra.move.cutover import raise_source_fence
+from clarity_infra.move.faults import reach
+from clarity_infra.move.journal import Entry, Journal, exclusive
+from clarity_infra.move.model import Move, MoveSet, Progress
+from clarity_infra.move.names import Name
+from clarity_infra.move.owners import owners
+from clarity_infra.move.queries import query
+from clarity_infra.move.tools import Tools, find_tools
+
+# The steps a clean-up and its undoing leave in both journals.
+CLEANED, RESTORED = "cleaned up", "restored"
+
+# How long (milliseconds) the drop waits for readers of the old tables.
+LOCK_TIMEOUT_MS = 10_000
+
+_DROPS = {
+    "table": sql.SQL("DROP TABLE"),
+    "sequence": sql.SQL("DROP SEQUENCE"),
+    "type": sql.SQL("DROP TYPE"),
+    "composite type": sql.SQL("DROP TYPE"),
+    "domain": sql.SQL("DROP DOMAIN"),
+    "function": sql.SQL("DROP FUNCTION"),
+    "procedure": sql.SQL("DROP PROCEDURE"),
+    "aggregate": sql.SQL("DROP AGGREGATE"),
+    "collation": sql.SQL("DROP COLLATION"),
+}
+
+
+def refuse_clean_up(
+    move: Move, *, monitoring: datetime.timedelta, acknowledged: int = 0, contents: bool = False
+) -> list[str]:
+    """The reasons for which the old tables may not be dropped yet, each with its remedy; none where they may, or are gone already.
+
+    `monitoring` is the period that must have passed since the cut-over, by the source server's clock; `acknowledged` the number of
+    refused writes that somebody has looked into. `contents` digests the source's tables as well, which reads all their rows.
+    """
+    with move.source.connect(purpose="clean-up") as source, move.target.connect(purpose="clean-up") as target:
+        if cleaned(target, move.stack) is not None:
+            return []
+        return _reasons(move, source, target, monitoring, acknowledged, contents=contents)
+
+
+def cleaned(target: psycopg.Connection[Any], stack: str) -> Entry | None:
+    """The record of a clean-up that still stands, in the target's journal."""
+    entry = Journal(target, stack).last(CLEANED, RESTORED)
+    return entry if entry is not None and entry.step == CLEANED else None
+
+
+def _reasons(
+    move: Move,
+    source: psycopg.Connection[Any],
+    target: psycopg.Connection[Any],
+    monitoring: datetime.timedelta,
+    acknowledged: int,
+    *,
+    contents: bool,
+) -> list[str]:
+    settled = Journal(source, move.stack).last("fenced", "cut over", "lifted", "gone back")
+    source_fenced = fence.standing_of(source, move.stack).covers(move.tables)
+    if settled is None or settled.step != "cut over" or not source_fenced or fence.standing_of(target, move.stack).in_force:
+        return ["the application was not cut over to the target, or that was not finished: run `pulumi up` at stage cutover first"]
+    reasons = []
+    until = datetime.datetime.fromisoformat(settled.facts["at"]) + monitoring
+    row = source.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
+    if row and row[0] < until:
+        reasons.append(f"the monitoring period lasts until {until.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC")
+    if not settled.facts.get("proved"):
+        reasons.append("the cut-over's last proof, the digest of both sides, did not pass: set the stage back to copy and cut over again")
+    refused = fence.hits(source, move.stack)
+    if refused > acknowledged:
+        reasons.append(
+            f"{refused} write(s) to the old tables were refused: find out who still writes there (the server's log has each), then"
+            f" set acknowledgeRefusedWrites to {refused}"
+        )
+    if contents:
+        reasons += _changed(move, source, settled)
+    return reasons
+
+
+def _changed(move: Move, source: psycopg.Connection[Any], settled: Entry) -> list[str]:
+    """The tables of the source that are not, row for row and column for column, as the cut-over's proof found them."""
+    move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
+    recorded = {facts["table"]: facts["digest"] for facts in settled.facts["tables"]}
+    found = {str(table.name): table for table in move_set.with_rows}
+    reasons = [f"{name} is gone from the source: it was dropped or renamed by hand" for name in recorded if name not in found]
+    return reasons + [
+        f"{name} was changed behind the fence: its rows or columns are not those that were copied"
+        for name, value in recorded.items()
+        if name in found and digest_of(source, found[name]) != value
+    ]
+
+
+def clean_up(
+    move: Move,
+    *,
+    run: uuid.UUID,
+    backup: Path,
+    monitoring: datetime.timedelta,
+    acknowledged: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Backs the old tables up into the folder `backup`, proves the backup, and drops them; done already, it changes nothing.
+
+    Gives {"backup": path, "dropped": [...], "kept": [...], "at": ...}. Raises Refused, with nothing dropped, for every reason of
+    `refuse_clean_up`, for an object that is not ours and depends on one of ours, and for readers that do not let go.
+    """
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(move.source.connect(purpose="clean-up"))
+        target = stack.enter_context(move.target.connect(purpose="clean-up"))
+        stack.enter_context(exclusive(target, move.stack))
+        stack.enter_context(exclusive(source, move.stack))
+        done = cleaned(target, move.stack) or _dropped(source, target, move.stack)
+        if done is not None:
+            return done.facts
+        progress("comparing the old tables with what was copied")
+        reasons = _reasons(move, source, target, monitoring, acknowledged, contents=True)
+        if reasons:
+            raise Refused(
+                "The old tables may not be dropped yet:\n" + "\n".join(f"  - {reason}" for reason in reasons),
+                unchanged="Nothing was dropped.",
+                remedy="resolve each, then run the same command again.",
+            )
+        archive = _back_up(move, source, backup, run, progress)
+        reach("backup proved")
+        evidence = _drop(move, source, run, archive, progress)
+        reach("old tables dropped")
+        Journal(target, move.stack).append(CLEANED, run, **evidence)
+        _tidy(source, move.stack)
+        return evidence
+
+
+def _dropped(source: psycopg.Connection[Any], target: psycopg.Connection[Any], stack: str) -> Entry | None:
+    """A clean-up that died between its two journals: the source's entry is part of the drop itself, and counts."""
+    entry = Journal(source, stack).last(CLEANED, RESTORED)
+    if entry is None or entry.step != CLEANED:
+        return None
+    Journal(target, stack).append(CLEANED, entry.run, **entry.facts)
+    _tidy(source, stack)
+    return entry
+
+
+def _tidy(source: psycopg.Connection[Any], stack: str) -> None:
+    fence.drop(source, stack, patience_ms=LOCK_TIMEOUT_MS)
+    capture.drop(source, stack, patience_ms=LOCK_TIMEOUT_MS)
+
+
+# The backup
+
+
+def _back_up(move: Move, source: psycopg.Connection[Any], folder: Path, run: uuid.UUID, progress: Progress) -> Path:
+    """Writes the archive, restores it once and compares every table with the source. Gives its path."""
+    settled = Journal(source, move.stack).last("cut over")
+    assert settled is not None
+    tools = find_tools(source.info.server_version // 10000)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    archive = folder / f"{move.stack}-{move.source.database}-{moment}.dump"
+    with _scratch(move, source, "backup") as scratch:
+        progress("backing the old tables up")
+        copy(dataclasses.replace(move, target=scratch, owner=move.source.user), run=run, progress=lambda _: None)
+        _dump(tools, scratch, archive)
+    with _scratch(move, source, "readback") as scratch:
+        progress("reading the backup back and comparing it")
+        tools.run(
+            "pg_restore",
+            ["--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={scratch.database}", archive],
+            scratch,
+            doing="Reading the backup back",
+        )
+        _compare_backup(move, scratch, settled, archive)
+    progress(f"backup: {archive}")
+    return archive
+
+
+def _dump(tools: Tools, scratch: Endpoint, archive: Path) -> None:
+    """The archive appears under its name only when it is whole, readable by nobody else."""
+    partial = archive.with_name(archive.name + ".part")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.close(descriptor)
+    tools.run(
+        "pg_dump",
+        ["--format=custom", f"--exclude-schema={journal.SCHEMA}", f"--file={partial}"],
+        scratch,
+        doing="Backing the old tables up",
+    )
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.rename(archive)
+
+
+def _compare_backup(move: Move, scratch: Endpoint, settled: Entry, archive: Path) -> None:
+    with scratch.connect(purpose="clean-up") as connection:
+        found = read_move_set(connection, move.tables, tracking=move.tracking, accept=move.accept)
+        digests = {str(table.name): digest_of(connection, table) for table in found.with_rows}
+    different = [facts["table"] for facts in settled.facts["tables"] if digests.get(facts["table"]) != facts["digest"]]
+    if different:
+        raise VerificationFailed(
+            [f"{name}: the backup does not hold the rows of the source" for name in different],
+            unchanged=f"Nothing was dropped; the backup is at {archive}.",
+            remedy="see whether the disk is full or the file was damaged, then run the same command again.",
+        )
+
+
+@contextlib.contextmanager
+def _scratch(move: Move, source: psycopg.Connection[Any], purpose: str) -> Iterator[Endpoint]:
+    """An empty database on the source's server for the time of the context, with its encoding and collation."""
+    name = f"{journal.PREFIX}_{purpose}_{fence.tag(move.stack)}"
+    identifier = sql.Identifier(name)
+
+    def drop() -> None:
+        source.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+
+    row = source.execute(
+        "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype FROM pg_catalog.pg_database"
+        " WHERE datname = pg_catalog.current_database()"
+    ).fetchone()
+    assert row is not None
+    drop()
+    try:
+        source.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
+                identifier, *(sql.Literal(str(value)) for value in row)
+            )
+        )
+    except psycopg.errors.InsufficientPrivilege:
+        raise Refused(
+            "The backup is proved in a scratch database, which the admin may not create.",
+            unchanged="Nothing was dropped.",
+            remedy=f'ask for: ALTER ROLE "{move.source.user}" CREATEDB',
+        ) from None
+    try:
+        yield move.source.with_database(name)
+    finally:
+        drop()
+
+
+# The drop
+
+
+def _drop(move: Move, source: psycopg.Connection[Any], run: uuid.UUID, archive: Path, progress: Progress) -> dict[str, Any]:
+    """Drops the set in one transaction, and commits only when it is proved that it is gone and nothing else is."""
+    settled = Journal(source, move.stack).last("cut over")
+    assert settled is not None
+    try:
+        with source.transaction():
+            source.execute("SELECT set_config('lock_timeout', %s, true)", (str(LOCK_TIMEOUT_MS),))
+            move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
+            source.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(
+                    sql.SQL(", ").join(sql.SQL("ONLY {}").format(table.name.identifier()) for table in move_set.tables)
+                )
+            )
+            changed = _changed(move, source, settled)
+            if changed:
+                raise Refused("The old tables were changed meanwhile: " + "; ".join(changed) + ".", unchanged="Nothing was dropped.")
+            before = _inventory(source)
+            dropped, kept = _drop_set(source, move_set)
+            _prove(source, move_set, before, kept)
+            evidence = {
+                "backup": str(archive),
+                "dropped": dropped,
+                "kept": [text for _, text in kept],
+                "tables": settled.facts["tables"],
+                "at": datetime.datetime.now(datetime.UTC).isoformat(),
+            }
+            Journal(source, move.stack).append(CLEANED, run, **evidence)
+            reach("before the drop is committed")
+    except psycopg.errors.LockNotAvailable:
+        raise Refused(
+            f"Somebody reads the old tables and did not let go within {LOCK_TIMEOUT_MS // 1000} s.",
+            unchanged="Nothing was dropped.",
+            remedy="end these sessions, or wait for them; then run the same command again.",
+        ) from None
+    progress(f"dropped {len(dropped)} object(s) of the old tables" + (f", kept {len(kept)} that others use" if kept else ""))
+    return evidence
+
+
+def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[str], list[tuple[tuple[int, int], str]]]:
+    """All tables in one statement, which takes their foreign keys to each other with them, then what only they needed."""
+    members = sorted(move_set.objects)
+    rows = source.execute(
+        query("cleanup_objects"), {"classids": [c for c, _ in members], "objids": [o for _, o in members]}
+    ).fetchall()
+    tables = [identity for _, _, kind, identity in rows if kind == "table"]
+    _drop_one(source, "table", ", ".join(tables))
+    dropped, kept = [f"table {identity}" for identity in tables], []
+    left = [row for row in rows if row[2] != "table"]
+    while left:
+        stuck = []
+        for classid, objid, kind, identity in left:
+            if any(text.startswith(f"{kind} {identity} is used by") for text in move_set.shared):
+                kept.append(((classid, objid), f"{kind} {identity}"))
+            elif _gone_with_others(source, classid, objid):
+                dropped.append(f"{kind} {identity}")
+            else:
+                try:
+                    with source.transaction():
+                        _drop_one(source, kind, identity)
+                    dropped.append(f"{kind} {identity}")
+                except Refused as error:
+                    stuck.append((classid, objid, kind, identity))
+                    refusal = error
+        if len(stuck) == len(left):
+            raise refusal
+        left = stuck
+    return dropped, kept
+
+
+def _gone_with_others(source: psycopg.Connection[Any], classid: int, objid: int) -> bool:
+    row = source.execute("SELECT identity FROM pg_catalog.pg_identify_object(%s::oid, %s::oid, 0)", (classid, objid)).fetchone()
+    return row is None or row[0] is None
+
+
+def _drop_one(source: psycopg.Connection[Any], kind: str, identity: str) -> None:
+    # The identity is the server's own text (pg_identify_object), quoted by it.
+    try:
+        source.execute(sql.SQL("{} {} RESTRICT").format(_DROPS[kind], sql.SQL(identity)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise Refused(
+            f"An object that does not move depends on {kind} {identity}: {error.diag.message_detail}.",
+            unchanged="Nothing was dropped.",
+            remedy="drop or change that object yourself, then run the same command again.",
+        ) from None
+
+
+def _inventory(source: psycopg.Connection[Any]) -> dict[tuple[int, int], str]:
+    rows = source.execute(query("cleanup_inventory"), {"prefix": OURS}).fetchall()
+    return {(classid, oid): identity for classid, oid, identity in rows}
+
+
+def _prove(
+    source: psycopg.Connection[Any],
+    move_set: MoveSet,
+    before: dict[tuple[int, int], str],
+    kept: list[tuple[tuple[int, int], str]],
+) -> None:
+    """Nothing of the set is left but what is kept on purpose, and nothing that is not of the set is gone."""
+    after = _inventory(source)
+    stays = {identity for identity, _ in kept}
+    left = [text for key, text in after.items() if key in move_set.objects and key not in stays]
+    lost = [text for key, text in before.items() if key not in after and key not in move_set.objects]
+    if left or lost:
+        raise ClarityError(
+            "The drop did not do what it should: " + "; ".join([*(f"{t} is left" for t in left), *(f"{t} is gone" for t in lost)]),
+            unchanged="It was rolled back; nothing was dropped.",
+            remedy="report this.",
+        )
+
+
+# The way back from a clean-up
+
+
+def restore(move: Move, archive: Path, *, run: uuid.UUID, progress: Progress) -> dict[str, Any]:
+    """Brings the old tables back into the source from a clean-up's backup, fenced, as they were before it.
+
+    The target stays the live side; a stage set back, or `pulumi destroy`, then carries its rows to the source as after any cut-over.
+    Raises Refused where tables of that name are there that the backup did not make, or nothing was cleaned up.
+    """
+    if not archive.is_file():
+        raise Refused(f"There is no backup at {archive}.", unchanged="Nothing was changed.", remedy="name the file the clean-up wrote.")
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(move.source.connect(purpose="restore"))
+        target = stack.enter_context(move.target.connect(purpose="restore"))
+        stack.enter_context(exclusive(target, move.stack))
+        stack.enter_context(exclusive(source, move.stack))
+        entry = cleaned(target, move.stack)
+        if entry is None:
+            raise Refused("Nothing was cleaned up, so there is nothing to restore.", unchanged="Nothing was changed.")
+        names = [Name.parse(facts["table"]) for facts in entry.facts["tables"]]
+        if not _present(source, names):
+            progress("restoring the old tables")
+            _restore_archive(move, source, archive, entry.facts["kept"])
+        reach("old tables restored")
+        raise_source_fence(move, source, [*names, *move.tables])
+        different = [
+            name
+            for table in read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept).with_rows
+            for name in [str(table.name)]
+            if {facts["table"]: facts["digest"] for facts in entry.facts["tables"]}.get(name, digest_of(source, table))
+            != digest_of(source, table)
+        ]
+        if different:
+            raise VerificationFailed(
+                [f"{name}: not the rows that were backed up" for name in different],
+                unchanged="The target is live and was not touched; the restored tables are fenced.",
+                remedy="drop these tables by hand if they are not needed, and restore again.",
+            )
+        settled = Journal(source, move.stack).last("cut over")
+        for side in (source, target):
+            Journal(side, move.stack).append(RESTORED, run, backup=str(archive))
+        if settled is not None:
+            Journal(source, move.stack).append("cut over", run, **settled.facts)
+        return {"restored": [str(name) for name in names]}
+
+
+def _restore_archive(move: Move, source: psycopg.Connection[Any], archive: Path, kept: list[str]) -> None:
+    """Everything of the archive in one transaction, but for schemas, extensions and kept objects that are in the source still."""
+    tools = find_tools(source.info.server_version // 10000)
+    there = _there_still(source, kept)
+    listing = tools.run("pg_restore", ["--list", archive], doing="Reading the backup")
+    entries = [line for line in listing.splitlines() if not any(text in line for text in there)]
+    with tempfile.TemporaryDirectory(prefix="clarity-infra-") as folder:
+        chosen = Path(folder) / "entries"
+        chosen.write_text("\n".join(entries) + "\n", encoding="utf-8")
+        tools.run(
+            "pg_restore",
+            [
+                *("--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges"),
+                f"--use-list={chosen}",
+                f"--dbname={move.source.database}",
+                archive,
+            ],
+            move.source,
+            doing="Restoring the old tables",
+        )
+
+
+def _there_still(source: psycopg.Connection[Any], kept: list[str]) -> list[str]:
+    """How pg_restore's listing shows what need not, and cannot, be made again."""
+    schemas = [row[0] for row in source.execute("SELECT nspname FROM pg_catalog.pg_namespace").fetchall()]
+    extensions = [row[0] for row in source.execute("SELECT extname FROM pg_catalog.pg_extension").fetchall()]
+    shown = [f" SCHEMA - {name} " for name in schemas] + [f" EXTENSION - {name} " for name in extensions]
+    shown += [f" COMMENT - SCHEMA {name} " for name in schemas] + [f" COMMENT - EXTENSION {name} " for name in extensions]
+    present = {text for text in _inventory(source).values()}
+    for text in kept:
+        kind, identity = text.split(" ", 1)
+        if identity in present:
+            schema, _, name = identity.partition(".")
+            shown.append(f" {kind.upper()} {schema} {name} ".replace('"', ""))
+    return shown
+
+
+def _present(source: psycopg.Connection[Any], names: list[Name]) -> bool:
+    found = owners(source, names)
+    if found and len(found) != len(names):
+        raise Refused(
+            f"Some of the tables are in the source already: {', '.join(map(str, found))}.",
+            unchanged="Nothing was changed.",
+            remedy="rename or drop them, then run the same command again.",
+        )
+    return bool(found)

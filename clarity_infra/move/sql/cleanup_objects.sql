@@ -1,0 +1,21 @@
+-- What of the move set can be dropped by its own name, in words.
+--   %(classids)s, %(objids)s  the set's closure, in parallel
+SELECT m.classid, m.objid, i.type, i.identity
+FROM ROWS FROM (pg_catalog.unnest(%(classids)s::oid[]), pg_catalog.unnest(%(objids)s::oid[])) AS m(classid, objid)
+CROSS JOIN LATERAL pg_catalog.pg_identify_object(m.classid, m.objid, 0) AS i
+LEFT JOIN pg_catalog.pg_class AS c ON m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = m.objid
+LEFT JOIN pg_catalog.pg_type AS t ON m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = m.objid
+LEFT JOIN pg_catalog.pg_class AS k ON k.oid = t.typrelid
+WHERE i.identity IS NOT NULL
+  AND m.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
+                    'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_collation'::pg_catalog.regclass)
+  -- tables, and sequences that no column owns
+  AND (c.oid IS NULL OR c.relkind IN ('r', 'p')
+       OR c.relkind = 'S' AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS d
+                                          WHERE d.classid = m.classid AND d.objid = m.objid AND d.deptype IN ('a', 'i')
+                                            AND d.refclassid = m.classid))
+  -- no array, row or multirange types: they go with what they belong to
+  AND (t.oid IS NULL OR t.typtype IN ('e', 'd', 'r') OR t.typtype = 'c' AND k.relkind = 'c')
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS d
+                  WHERE d.classid = m.classid AND d.objid = m.objid AND d.deptype IN ('e', 'i'))
+ORDER BY i.type, i.identity;

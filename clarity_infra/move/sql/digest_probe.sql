@@ -1,0 +1,10 @@
+-- What this server's hash functions give for some texts, and for a record of every type that is hashed as it is stored.
+-- %(probes)s::text[]; %(seeds)s::bigint[]
+SELECT p, s, pg_catalog.hashtextextended(p COLLATE "C", s),
+       pg_catalog.hash_record_extended(
+           ROW(1::smallint, -2, 3000000000::bigint, true, p COLLATE "C", pg_catalog.convert_to(p, 'UTF8'), date '2000-02-29',
+               timestamp '1999-12-31 23:59:59.999999', timestamptz '2000-01-01 00:00:00+00', NULL::integer,
+               '00112233-4455-6677-8899-aabbccddeeff'::uuid), s)
+  FROM unnest(%(probes)s::text[]) AS p
+ CROSS JOIN unnest(%(seeds)s::bigint[]) AS s
+ ORDER BY p COLLATE "C", s

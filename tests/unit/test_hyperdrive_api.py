@@ -1,0 +1,278 @@
+"""Hyperdrive by the official SDK, against the stand-in: what it answers, what is left as it was, what a lost answer means."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clarity_infra import hyperdrive
+from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+from clarity_infra.hyperdrive_api import Hyperdrive, NoSwitch, Origin, OriginSwitch
+from clarity_infra.settings import KEYS, Settings
+from sandbox.cloudflare import CloudflareApi, Fault
+from sandbox.postgres import Server, free_port
+
+ACCOUNT = "a" * 32
+PASSWORD = "s3cret-pass"
+WRITES, READS = "token-writes", "token-reads"
+CACHE = {"disabled": False, "max_age": 30, "stale_while_revalidate": 5}
+LIMIT = 37
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[CloudflareApi]:
+    with CloudflareApi(tmp_path / "state", token=WRITES, read_only_token=READS, max_configs=3) as running:
+        yield running
+
+
+@pytest.fixture
+def origins(server: Server, new_role: Callable[..., str]) -> tuple[Origin, Origin]:
+    """The origin before and the one after: two users of one server."""
+    old, new = (
+        Origin(host="127.0.0.1", port=server.port, database="postgres", user=new_role(name, password=PASSWORD), password=PASSWORD)
+        for name in ("before", "after")
+    )
+    return old, new
+
+
+@pytest.fixture
+def config(service: CloudflareApi, origins: tuple[Origin, Origin]) -> dict[str, Any]:
+    """A config with settings of its own, as the service shows it."""
+    body = {"name": "clarity-db", "origin": origins[0].parameters(), "caching": CACHE, "origin_connection_limit": LIMIT}
+    return service.configs.create(ACCOUNT, body)
+
+
+def api(service: CloudflareApi, token: str = WRITES) -> Hyperdrive:
+    return Hyperdrive(ACCOUNT, token, service.base_url)
+
+
+def switch(service: CloudflareApi, origins: tuple[Origin, Origin], made: dict[str, Any], **other: Any) -> OriginSwitch:
+    given: dict[str, Any] = {"config": made["id"], "name": made["name"], "drain": 0.0, "say": lambda _: None, **other}
+    return OriginSwitch(api=api(service), source=origins[0], target=origins[1], **given)
+
+
+def shown(service: CloudflareApi, config: dict[str, Any]) -> dict[str, Any]:
+    """What the service has of a config but for the time of its last change."""
+    return {key: value for key, value in service.configs.get(ACCOUNT, config["id"]).items() if key != "modified_on"}
+
+
+def assert_plain(error: ClarityError) -> None:
+    assert "What to do" in str(error)
+    for secret in (PASSWORD, WRITES, READS, "token-wrong"):
+        assert secret not in str(error)
+
+
+class TestAsking:
+    def test_a_config_is_found_by_its_id_and_by_its_name(self, service: CloudflareApi, config: dict[str, Any]) -> None:
+        found = api(service).get(config["id"])
+        assert found["origin_connection_limit"] == LIMIT
+        assert found["origin"]["database"] == "postgres"
+        assert "password" not in found["origin"]
+        named = api(service).named("clarity-db")
+        assert named is not None
+        assert named["id"] == config["id"]
+        assert api(service).named("another") is None
+
+    def test_one_that_does_not_exist(self, service: CloudflareApi) -> None:
+        with pytest.raises(ConfigurationError, match=f"does not know Hyperdrive config {'f' * 32} in account {ACCOUNT}") as raised:
+            api(service).get("f" * 32)
+        assert_plain(raised.value)
+
+    def test_a_token_that_is_none(self, service: CloudflareApi, config: dict[str, Any]) -> None:
+        with pytest.raises(ConfigurationError, match="does not accept the API token") as raised:
+            api(service, "token-wrong").get(config["id"])
+        assert_plain(raised.value)
+
+    def test_a_token_that_may_only_read(self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]) -> None:
+        reading = api(service, READS)
+        assert reading.get(config["id"])["id"] == config["id"]
+        for attempt in (reading.check_may_write, lambda: reading.put_origin(config, origins[1]), lambda: reading.proves(origins[1], "x")):
+            with pytest.raises(ConfigurationError, match="token may") as raised:
+                attempt()
+            assert_plain(raised.value)
+        assert service.configs.all(ACCOUNT) == [config]
+
+    def test_asking_whether_one_may_write_changes_nothing(self, service: CloudflareApi, config: dict[str, Any]) -> None:
+        api(service).check_may_write()
+        assert service.configs.all(ACCOUNT) == [config]
+
+    def test_a_service_that_does_not_answer(self) -> None:
+        with pytest.raises(Unreachable, match="cannot be reached"):
+            Hyperdrive(ACCOUNT, WRITES, f"http://127.0.0.1:{free_port()}/client/v4").get("f" * 32)
+
+    def test_a_service_in_trouble_is_not_the_users_mistake(self, service: CloudflareApi, config: dict[str, Any]) -> None:
+        service.faults.add(Fault("status", status=503, count=3, methods=["GET"]))
+        with pytest.raises(Unreachable, match="did not do it"):
+            api(service).get(config["id"])
+
+    def test_trouble_that_passes_is_not_told(self, service: CloudflareApi, config: dict[str, Any]) -> None:
+        service.faults.add(Fault("status", status=503, methods=["GET"]))
+        assert api(service).get(config["id"])["id"] == config["id"]
+
+
+class TestSwitching:
+    def test_the_origin_changes_and_everything_else_stays(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        before, way = shown(service, config), switch(service, origins, config)
+        assert way.where() == "source"
+        way.to_target()
+        assert way.where() == "target"
+        assert shown(service, config) == {**before, "origin": {**before["origin"], "user": origins[1].user}}
+        way.to_source()
+        assert way.where() == "source"
+        assert shown(service, config) == before
+
+    def test_a_config_without_an_id_is_switched_by_its_name(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        switch(service, origins, config, config="").to_target()
+        assert service.configs.get(ACCOUNT, config["id"])["origin"]["user"] == origins[1].user
+        with pytest.raises(ConfigurationError, match="There is no Hyperdrive config other"):
+            switch(service, origins, config, config="", name="other").where()
+
+    @pytest.mark.parametrize("kind", ["drop", "hang"])
+    def test_after_a_lost_answer_asking_tells(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin], kind: Any
+    ) -> None:
+        """`drop` did it and `hang` did not; as many as are tried. What became of it is what a GET says."""
+        service.faults.add(Fault(kind, count=3, methods=["PUT"]))
+        way = switch(service, origins, config)
+        with pytest.raises(Unreachable) as raised:
+            way.to_target()
+        assert_plain(raised.value)
+        assert way.where() == ("target" if kind == "drop" else "source")
+
+    def test_an_origin_out_of_reach_is_refused_and_the_old_one_stays(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        before = shown(service, config)
+        wrong = Origin("127.0.0.1", origins[1].port, "postgres", origins[1].user, "wrong-" + PASSWORD)
+        with pytest.raises(ConfigurationError, match="Cloudflare refused") as raised:
+            api(service).put_origin(config, wrong)
+        assert_plain(raised.value)
+        assert shown(service, config) == before
+
+    def test_an_origin_that_is_neither(self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]) -> None:
+        other = Origin("127.0.0.1", 1, "elsewhere", "somebody", PASSWORD)
+        with pytest.raises(ConfigurationError, match="neither the old nor the new one") as raised:
+            switch(service, (other, origins[1]), config).where()
+        assert_plain(raised.value)
+
+    def test_where_it_is_not_managed_there_is_nothing_to_switch(self) -> None:
+        way = NoSwitch()
+        way.to_target()
+        assert way.where() == "unmanaged"
+        way.to_source()
+        assert "not managed" in way.prepare()
+
+
+class TestPreparing:
+    def test_the_cache_is_switched_off_and_waited_for(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        lines: list[str] = []
+        started = time.monotonic()
+        said = switch(service, origins, config, drain=1.5, say=lines.append).prepare()
+        assert time.monotonic() - started >= 0.5  # the service tells the time of its changes in whole seconds
+        assert said == "Cloudflare connected to the new origin"
+        assert lines[0] == "switching Hyperdrive's cache off"
+        after = service.configs.get(ACCOUNT, config["id"])
+        assert after["caching"]["disabled"] is True
+        assert after["origin_connection_limit"] == LIMIT
+        assert after["origin"] == config["origin"]
+        time.sleep(1.5)
+        lines.clear()
+        switch(service, origins, config, drain=1.5, say=lines.append).prepare()
+        assert lines == []
+
+    def test_the_throw_away_config_is_gone_afterwards(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        assert api(service).proves(origins[1], "reach") == "Cloudflare connected to the new origin"
+        assert [found["id"] for found in service.configs.all(ACCOUNT)] == [config["id"]]
+
+    def test_a_new_origin_out_of_reach_is_found_before_anything_is_fenced(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        unreachable = Origin("127.0.0.1", free_port(), "clarity", "clarity_user", PASSWORD)
+        with pytest.raises(ConfigurationError, match="a connection to the new origin") as raised:
+            api(service).proves(unreachable, "reach")
+        assert_plain(raised.value)
+        assert service.configs.all(ACCOUNT) == [config]
+
+    def test_no_room_for_another_config_is_said_and_no_error(self, service: CloudflareApi, origins: tuple[Origin, Origin]) -> None:
+        for number in range(3):
+            service.configs.create(ACCOUNT, {"name": f"theirs-{number}", "origin": origins[0].parameters()})
+        assert "no room" in api(service).proves(origins[1], "reach")
+        assert len(service.configs.all(ACCOUNT)) == 3
+
+    def test_what_a_run_that_died_left_is_removed_by_the_next(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        """Killed between making the throw-away config and removing it: its name would be taken for ever, its place too."""
+        service.faults.add(Fault("drop", methods=["POST"]))
+        with pytest.raises(Unreachable):
+            api(service).proves(origins[1], "reach")
+        assert len(service.configs.all(ACCOUNT)) == 2
+        assert api(service).proves(origins[1], "reach") == "Cloudflare connected to the new origin"
+        assert [found["id"] for found in service.configs.all(ACCOUNT)] == [config["id"]]
+
+    def test_a_removal_whose_answer_is_lost_is_no_error(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        service.faults.add(Fault("drop", methods=["DELETE"]))
+        assert api(service).proves(origins[1], "reach") == "Cloudflare connected to the new origin"
+        assert [found["id"] for found in service.configs.all(ACCOUNT)] == [config["id"]]
+
+
+class TestWhatTheProgramMakesOfIt:
+    """Origins and passwords, from what was recorded and configured."""
+
+    ADMIN = "postgresql://admin:pw@db.example.com:5432/postgres?sslmode=verify-full"
+    RECORDED = json.dumps({"origin": {"host": "tunnel.example.com", "port": 5433, "database": "postgres", "user": "app"}})
+
+    @staticmethod
+    def settings(**configured: Any) -> Settings:
+        values = {"masterDatabaseUrl": TestWhatTheProgramMakesOfIt.ADMIN, "envFile": "", **configured}
+        return Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment={}, folder=Path.cwd())
+
+    def test_the_new_origin_keeps_the_host_cloudflare_uses_today(self) -> None:
+        made = json.loads(hyperdrive.new_origin(self.RECORDED, self.settings(), "new-pw"))
+        assert (made["host"], made["port"], made["database"], made["user"]) == ("tunnel.example.com", 5433, "clarity", "clarity_user")
+        assert made["password"] == "new-pw"
+
+    def test_another_server_or_a_configured_host_is_another_host(self) -> None:
+        elsewhere = "postgresql://admin:pw@new.example.com:5439/postgres?sslmode=verify-full"
+        made = json.loads(hyperdrive.new_origin(self.RECORDED, self.settings(targetDatabaseUrl=elsewhere), "p"))
+        assert (made["host"], made["port"]) == ("new.example.com", 5439)
+        made = json.loads(hyperdrive.new_origin(self.RECORDED, self.settings(hyperdriveHost="t2.example.com", hyperdrivePort=7), "p"))
+        assert (made["host"], made["port"]) == ("t2.example.com", 7)
+
+    def test_the_old_origin_is_what_was_recorded(self) -> None:
+        made = json.loads(hyperdrive.old_origin(self.RECORDED, "old-pw"))
+        assert made == {**json.loads(self.RECORDED)["origin"], "scheme": "postgres", "password": "old-pw"}
+        assert hyperdrive.old_origin("", "x") == hyperdrive.new_origin("", self.settings(), "x") == ""
+
+    def test_the_old_password_is_that_of_the_same_user_or_none(self) -> None:
+        config = json.loads(self.RECORDED)
+        same = self.settings(databaseUrl="postgresql://app:app-pw@db.example.com/postgres?sslmode=verify-full")
+        assert hyperdrive.origin_password(config, same) == "app-pw"
+        assert hyperdrive.origin_password(config, self.settings(originPassword="given")) == "given"
+        other = self.settings(databaseUrl="postgresql://another:other-pw@db.example.com/postgres?sslmode=verify-full")
+        for settings, message in ((other, 'logs in as "app", DATABASE_URL as "another"'), (self.settings(), "password of Hyperdrive's present")):
+            with pytest.raises(ConfigurationError, match=message) as raised:
+                hyperdrive.origin_password(config, settings)
+            assert "originPassword" in str(raised.value)
+            assert "other-pw" not in str(raised.value)
+
+    def test_once_switched_no_old_password_is_asked_for(self) -> None:
+        switched = {"origin": {"database": "clarity", "user": "clarity_user"}}
+        assert hyperdrive.points_at_target(switched, self.settings())
+        assert hyperdrive.origin_password(switched, self.settings()) == ""
+        assert not hyperdrive.points_at_target(None, self.settings())
