@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAGE ?= cutover
 PYTEST ?=
 
-.PHONY: help up preview down clean test lint
+.PHONY: help up preview down clean test bench lint
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile | awk -F' - ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -25,6 +25,9 @@ clean: ## Stop the sandbox and remove it (the tools stay)
 
 test: $(VENV)/.installed ## Run every test (PYTEST="-k name" for some)
 	@PULUMI_CLI="$$($(RUN) -m sandbox cli)" && export PULUMI_CLI && $(RUN) -m pytest $(PYTEST)
+
+bench: $(VENV)/.installed ## Compare the copy's speed with other tools (BENCH="--megabytes 700")
+	@$(RUN) -m sandbox.bench $(BENCH)
 
 lint: $(VENV)/.installed ## Check style and types
 	@$(RUN) -m ruff check .

@@ -12,13 +12,15 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from clarity_infra.connection import Endpoint
-from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+from clarity_infra.errors import ClarityError, ConfigurationError, Refused, Unreachable
 from clarity_infra.move.back import would_lose
+from clarity_infra.move.cleanup import cleaned, restore
 from clarity_infra.move.status import status
 from clarity_infra.move.survey import survey
 from clarity_infra.move.verify import verify_move
@@ -66,6 +68,19 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> Answer:
     lines += [f"no place in the source: {text}" for text in found.no_place]
     text = "\n".join(lines) or "Nothing was written since the cut-over: there is nothing to carry."
     return 1 if found.no_place else 0, text, dataclasses.asdict(found)
+
+
+def _restore(settings: Settings, options: argparse.Namespace) -> Answer:
+    archive = options.backup
+    if archive is None:
+        with settings.target.connect(purpose="restore") as target:
+            entry = cleaned(target, settings.stack)
+        if entry is None:
+            raise Refused("Nothing was cleaned up, so there is nothing to restore.", unchanged="Nothing was changed.")
+        archive = Path(entry.facts["backup"])
+    done = restore(settings.move, archive, run=uuid.uuid4(), progress=_progress(options))
+    step = f"pulumi config set stage cutover --stack {settings.stack} && pulumi up --stack {settings.stack}"
+    return 0, f"Restored, and fenced: {', '.join(done['restored'])}.\nnext: {step}", {**done, "next_steps": [step]}
 
 
 def _next_steps(settings: Settings, stage: str) -> list[str]:
@@ -146,9 +161,12 @@ def _parser() -> argparse.ArgumentParser:
         ("verify", _verify, "whether the target is equal to the source, row for row and object for object"),
         ("status", _status, "which stage, which side takes writes, how old the evidence is, what is next"),
         ("rollback", _rollback, "with --dry-run: what going back would carry or lose"),
+        ("restore", _restore, "writes: brings the old tables back from the clean-up's backup, fenced"),
     ):
         command = commands.add_parser(name, parents=[common], help=text, description=text)
         command.set_defaults(answer=answer)
+        if name == "restore":
+            command.add_argument("--backup", type=Path, help="the archive (default: the one the clean-up recorded)")
         if name == "rollback":
             command.add_argument("--dry-run", action="store_true", help="only count")
     return parser

@@ -180,8 +180,12 @@ class Endpoint:
 
     def conninfo(self, **more: str | int) -> str:
         """libpq's connection string with the password: a secret, for `psycopg.connect` only."""
+        parameters = dict(self.parameters)
         values: dict[str, str | int] = {
-            **dict(self.parameters),
+            **parameters,
+            # In the start-up packet: a database may have a statement_timeout that ends the very statement that pins it.
+            "options": f"{parameters.get('options', '')} -c statement_timeout=0".strip(),
+            "client_encoding": "UTF8",
             "host": self.host,
             "port": self.port,
             "dbname": self.database,

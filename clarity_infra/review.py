@@ -7,6 +7,7 @@ that would differ from run to run.
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ import psycopg
 from clarity_infra import hyperdrive
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import Blocked, ClarityError, Refused, Unreachable
+from clarity_infra.move.cleanup import refuse_clean_up
 from clarity_infra.move.migrations import pending, target_tracking, tracking_table
 from clarity_infra.move.status import Status, status
 from clarity_infra.move.survey import Survey, survey
@@ -102,6 +104,8 @@ def _databases(settings: Settings) -> Review:
     found = status(settings.move, target_exists=has_target)
     _refuse_stage(settings, found)
     lines = [f"stage: {found.stage or 'nothing yet'} -> {settings.stage}", *found.lines()]
+    if found.stage == "cutover" and settings.stage == "cleanup":
+        lines += _clean_up(settings)
     if _is_copied(settings, found):
         looked = _without_ours(survey(settings.move, target_exists=has_target), settings)
         if looked.blockers:
@@ -111,6 +115,24 @@ def _databases(settings: Settings) -> Review:
         lines += _migrations(settings, copied=found.stage == "copy")
     side = "unsettled" if found.side == "source" and set(found.leftovers) - {_STAYS} else found.side
     return Review(existing=existing, stage=found.stage, side=side, lines=tuple(lines))
+
+
+def _clean_up(settings: Settings) -> list[str]:
+    """What this `up` is about to drop for good. Raises Refused with every reason why it may not yet."""
+    monitoring = timedelta(hours=settings.configuration.monitoring_hours)
+    reasons = refuse_clean_up(
+        settings.move, monitoring=monitoring, acknowledged=settings.configuration.acknowledge_refused_writes, contents=True
+    )
+    if reasons:
+        raise Refused(
+            "The old tables may not be dropped yet:\n" + "\n".join(f"  - {reason}" for reason in reasons),
+            unchanged="Nothing was changed.",
+            remedy="resolve each, then run the same command again; stage cutover stays as it is.",
+        )
+    return [
+        f"irreversible but for the backup: the tables are dropped from {settings.source.label()}",
+        f"before that, a backup goes to {settings.configuration.backup_folder} and is read back",
+    ]
 
 
 def _reached(found: Status) -> int:

@@ -283,13 +283,16 @@ class _GoBack:
             way.move.target.connect(autocommit=False, role=way.move.owner, purpose="way back") as target,
         ):
             target.isolation_level = IsolationLevel.REPEATABLE_READ
-            lock_out_writers(source, way.tables, budget=self.lock_budget, progress=way.progress)
-            # Nobody writes to a fenced source, so a long hold keeps nobody waiting.
-            source.execute("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
             shaped = shapes(target, source, way.moved.tables)
             everything = capture.Changes({}, frozenset(shaped))
             lost = self._lost_keys(source, target, shaped)
             comparison = Comparison(target, source, shaped, self.touched or everything, given_up=lost)
+            # Whole tables are compared before the lock: the fence keeps the source as it is, and a writer that knocks at it
+            # should be refused at once, not wait.
+            comparison.make()
+            lock_out_writers(source, way.tables, budget=self.lock_budget, progress=way.progress)
+            # Nobody writes to a fenced source, so a long hold keeps nobody waiting.
+            source.execute("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
             with at_rest(source, way.tables, leave=fences):
                 _, plans, left = carry_until_equal(target, source, shaped, comparison.make)
             if left:

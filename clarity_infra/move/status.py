@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 from clarity_infra.connection import Endpoint
 from clarity_infra.move import capture, fence
+from clarity_infra.move.cleanup import CLEANED, RESTORED
 from clarity_infra.move.discard import COPIED, DISCARDED, MADE, STARTED
 from clarity_infra.move.journal import Entry, Journal
 from clarity_infra.move.model import Move
 
 Side = Literal["source", "target", "between"]
 
-# The step the clean-up leaves in the target's journal.
-CLEANED = "cleaned up"
 _SECONDS_OF_AN_HOUR = 3600
 
 
@@ -90,7 +89,8 @@ def status(move: Move, *, target_exists: bool) -> Status:
     copy, cut_over = target.last(STARTED, MADE, COPIED, DISCARDED), source.last("fenced", "cut over", "gone back", "lifted")
     copied = copy if copy is not None and copy.step == COPIED else None
     live = cut_over if cut_over is not None and cut_over.step in ("fenced", "cut over") else None
-    cleaned = target.last(CLEANED)
+    dropped = target.last(CLEANED, RESTORED)
+    cleaned = dropped if dropped is not None and dropped.step == CLEANED else None
     side: Side = "source" if not source.fenced else "between" if target.fenced else "target"
     if cleaned is not None:
         side = "target"

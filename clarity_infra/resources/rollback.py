@@ -9,8 +9,10 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
-from clarity_infra.errors import ClarityError
+from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move.back import undo
+from clarity_infra.move.cleanup import CLEANED, RESTORED
+from clarity_infra.move.journal import Journal
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, say, without_provider
 from clarity_infra.resources.cutover import switch_of
 from clarity_infra.resources.env_file import restore
@@ -42,6 +44,7 @@ class RollbackProvider(ClarityProvider):
     def delete(self, _id: str, _props: Properties) -> None:
         settings = self.settings(str(_props["stack"]))
         prove_credentials(settings, _props)
+        refuse_only_copy(settings)
         undo(
             settings.move,
             switch_of(_props, settings),
@@ -54,6 +57,18 @@ class RollbackProvider(ClarityProvider):
         if _props.get("caching"):
             switch_of(_props, settings).put_caching_back(json.loads(str(_props["caching"])))
         restore(_props)
+
+
+def refuse_only_copy(settings: Settings) -> None:
+    """Raises Refused after a clean-up: the new database is the only copy then."""
+    with settings.source.connect(purpose="rollback") as source:
+        entry = Journal(source, settings.stack).last(CLEANED, RESTORED)
+    if entry is not None and entry.step == CLEANED:
+        raise Refused(
+            f'The old tables were dropped: database "{settings.target.database}" is the only copy, and it is not destroyed.',
+            unchanged="Nothing was changed.",
+            remedy="bring the old tables back first: `python -m clarity_infra restore`.",
+        )
 
 
 def prove_credentials(settings: Settings, props: Properties) -> None:

@@ -11,6 +11,7 @@ import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from clarity_infra.errors import Refused
+from clarity_infra.move.cleanup import clean_up
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
 
 
@@ -37,8 +38,6 @@ class SourceCleanupProvider(ClarityProvider):
     def _cleaned(self, props: Properties) -> dict[str, Any]:
         if not props["active"]:
             return {}
-        from clarity_infra.move.cleanup import clean_up
-
         settings = self.settings(str(props["stack"]))
         return clean_up(
             settings.move,

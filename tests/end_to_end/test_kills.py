@@ -189,9 +189,9 @@ class TestDuringTheCopy:
         """Its provider goes on to the end. A run beside it changes nothing; the one after it takes over what was done whole."""
         with afresh(sandbox) as run:
             run.wait_for("Copying")
-            [orphan] = providers(sandbox)
-            os.kill(orphan, signal.SIGSTOP)  # as slow as a big copy
             run.kill()
+        [orphan] = providers(sandbox)
+        os.kill(orphan, signal.SIGSTOP)  # as slow as a big copy
         try:
             with pytest.raises(EngineError) as raised:
                 sandbox.up("copy")
@@ -217,11 +217,11 @@ class TestDuringTheCopy:
         assert_copied_once(sandbox)
 
     def test_interrupted_twice_it_stops(self, sandbox: Sandbox, writer: Writer) -> None:
-        with psycopg.connect(sandbox.server.url(), autocommit=False) as locking:
-            locking.execute("LOCK TABLE app_config IN ACCESS EXCLUSIVE MODE")  # the copy waits for it
-            with afresh(sandbox) as run:
-                wait_until(lambda: "clarity-infra snapshot" in sessions(sandbox))
-                interrupt_twice(run)
+        with afresh(sandbox) as run, psycopg.connect(sandbox.server.url()) as locking:
+            run.wait_for("stage: ")  # the program has looked
+            locking.execute("LOCK TABLE app_config IN ACCESS EXCLUSIVE MODE")  # and the copy waits
+            wait_until(lambda: "clarity-infra snapshot" in sessions(sandbox))
+            interrupt_twice(run)
             locking.rollback()
         assert_source_is_live(sandbox, writer)
         wait_until(lambda: not sessions(sandbox))

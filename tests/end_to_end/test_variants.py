@@ -49,15 +49,17 @@ def test_postgresql_15_there_and_back_and_gone(server15: Server, new_sandbox: Ne
     assert facts.contents(sandbox) == before.contents
 
 
-class TestTracking:
-    """Two sandboxes at once, one for each place the tracking table may be in besides Drizzle's own schema."""
+@pytest.fixture(scope="module")
+def sandboxes(new_sandbox: NewSandbox) -> dict[str, Sandbox]:
+    """One for each place the tracking table may be in besides Drizzle's own schema; both climb at the same time."""
+    made = {tracking: new_sandbox(tracking=tracking) for tracking in ("public", "none")}
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda sandbox: sandbox.climb("cutover"), made.values()))
+    return made
 
-    @pytest.fixture(scope="class")
-    def sandboxes(self, new_sandbox: NewSandbox) -> dict[str, Sandbox]:
-        made = {tracking: new_sandbox(tracking=tracking) for tracking in ("public", "none")}
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda sandbox: sandbox.climb("cutover"), made.values()))
-        return made
+
+class TestTracking:
+    """Two sandboxes at once, and what Drizzle finds in each after the move."""
 
     @pytest.mark.parametrize(("tracking", "schema"), [("public", "public"), ("none", "drizzle")])
     def test_the_migration_is_applied_once_and_recorded(self, sandboxes: dict[str, Sandbox], tracking: str, schema: str) -> None:
@@ -97,7 +99,7 @@ def test_a_new_hyperdrive_config_and_no_env_file(new_sandbox: NewSandbox) -> Non
     assert (config["origin"]["database"], config["origin"]["user"]) == (TARGET_DATABASE, USER)
     assert facts.whereabouts(facts.connection_string(sandbox, "clarity-new")) == (USER, TARGET_DATABASE)
     assert sandbox.outputs()["hyperdriveId"] == config["id"]
-    assert not sandbox.up("cutover").changed
+    assert not sandbox.preview("cutover").changed
     sandbox.destroy()
     names = [found["name"] for found in sandbox.cloudflare_api("GET", f"/accounts/{ACCOUNT_ID}/hyperdrive/configs")]
     assert names == [HYPERDRIVE_NAME]
@@ -120,52 +122,49 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO cl
 """The plan's first phase, as a person types it."""
 
 
+@pytest.fixture(scope="module")
+def by_hand(new_sandbox: NewSandbox) -> Sandbox:
+    """One without a Cloudflare account, on whose server the plan's first phase was done by hand."""
+    sandbox = new_sandbox(config={"cloudflareAccountId": "", "hyperdriveId": "", "adoptExisting": True})
+    psql = sandbox.server.bindir / "psql"
+    done = subprocess.run([psql, "-X", "-v", "ON_ERROR_STOP=1", sandbox.admin_url], input=PHASE_1, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return sandbox
+
+
 class TestByHandAndWithoutCloudflare:
     """What the plan's first phase made by hand is taken over; `.env` alone is switched; the copy is made afresh."""
 
-    @pytest.fixture(scope="class")
-    def sandbox(self, new_sandbox: NewSandbox) -> Sandbox:
-        sandbox = new_sandbox(config={"cloudflareAccountId": "", "hyperdriveId": "", "adoptExisting": True})
-        psql = sandbox.server.bindir / "psql"
-        done = subprocess.run(
-            [psql, "-X", "-v", "ON_ERROR_STOP=1", sandbox.admin_url], input=PHASE_1, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return sandbox
-
-    def test_what_was_made_by_hand_is_taken_over(self, sandbox: Sandbox) -> None:
-        oid = sandbox.psql(SOURCE_DATABASE, "SELECT oid FROM pg_database WHERE datname = 'clarity'")
-        bring(sandbox, "provision")
-        assert sandbox.psql(SOURCE_DATABASE, "SELECT oid FROM pg_database WHERE datname = 'clarity'") == oid
+    def test_what_was_made_by_hand_is_taken_over(self, by_hand: Sandbox) -> None:
+        oid = by_hand.psql(SOURCE_DATABASE, "SELECT oid FROM pg_database WHERE datname = 'clarity'")
+        bring(by_hand, "provision")
+        assert by_hand.psql(SOURCE_DATABASE, "SELECT oid FROM pg_database WHERE datname = 'clarity'") == oid
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            facts.whereabouts(sandbox.server.url(TARGET_DATABASE, USER, "made-by-hand"))
-        roles = sandbox.psql(SOURCE_DATABASE, "SELECT rolname::text, rolcanlogin FROM pg_roles WHERE rolname ~ '^clarity_(rw|user)' ORDER BY 1")
+            facts.whereabouts(by_hand.server.url(TARGET_DATABASE, USER, "made-by-hand"))
+        roles = by_hand.psql(SOURCE_DATABASE, "SELECT rolname::text, rolcanlogin FROM pg_roles WHERE rolname ~ '^clarity_(rw|user)' ORDER BY 1")
         assert roles == [("clarity_rw", False), (USER, True)]
 
-    def test_a_raised_revision_makes_the_copy_afresh(self, sandbox: Sandbox) -> None:
-        bring(sandbox, "copy")
-        first = facts.placement(sandbox)
-        sandbox.psql(SOURCE_DATABASE, "DELETE FROM request_messages WHERE id % 10 = 3", url=sandbox.application_url)
-        assert not sandbox.up("copy").changed
-        assert facts.placement(sandbox) == first
-        sandbox.configure(copyRevision=2)
-        sandbox.up("copy")
-        second = facts.placement(sandbox)
+    def test_a_raised_revision_makes_the_copy_afresh(self, by_hand: Sandbox) -> None:
+        bring(by_hand, "copy")
+        first = facts.placement(by_hand)
+        by_hand.psql(SOURCE_DATABASE, "DELETE FROM request_messages WHERE id % 10 = 3", url=by_hand.application_url)
+        by_hand.configure(copyRevision=2)
+        by_hand.up("copy")
+        second = facts.placement(by_hand)
         assert all(first[table][0] != second[table][0] for table in TABLES)
         for table in TABLES:
-            assert facts.rows_of(sandbox, TARGET_DATABASE, table) == facts.rows_of(sandbox, SOURCE_DATABASE, table)
+            assert facts.rows_of(by_hand, TARGET_DATABASE, table) == facts.rows_of(by_hand, SOURCE_DATABASE, table)
 
-    def test_the_url_in_env_is_all_that_is_switched(self, sandbox: Sandbox) -> None:
-        bring(sandbox, "cutover")
-        moved(sandbox)
-        assert facts.whereabouts(sandbox.database_url) == (USER, TARGET_DATABASE)
-        assert facts.hyperdrive(sandbox)["origin"]["database"] == SOURCE_DATABASE
-        assert sandbox.outputs().get("hyperdriveId") is None
-        assert not sandbox.up("cutover").changed
+    def test_the_url_in_env_is_all_that_is_switched(self, by_hand: Sandbox) -> None:
+        bring(by_hand, "cutover")
+        moved(by_hand)
+        assert facts.whereabouts(by_hand.database_url) == (USER, TARGET_DATABASE)
+        assert facts.hyperdrive(by_hand)["origin"]["database"] == SOURCE_DATABASE
+        assert by_hand.outputs().get("hyperdriveId") is None
 
-    def test_destroy_takes_away_what_was_made_by_hand_too(self, sandbox: Sandbox) -> None:
-        sandbox.destroy()
-        assert not facts.exists(sandbox)
-        assert sandbox.psql(SOURCE_DATABASE, "SELECT rolname FROM pg_roles WHERE rolname IN ('clarity_rw', 'clarity_user')") == []
-        assert facts.whereabouts(sandbox.database_url)[1] == SOURCE_DATABASE
-        sandbox.psql(SOURCE_DATABASE, "UPDATE feature_requests SET title = title", url=sandbox.application_url)
+    def test_destroy_takes_away_what_was_made_by_hand_too(self, by_hand: Sandbox) -> None:
+        by_hand.destroy()
+        assert not facts.exists(by_hand)
+        assert by_hand.psql(SOURCE_DATABASE, "SELECT rolname FROM pg_roles WHERE rolname IN ('clarity_rw', 'clarity_user')") == []
+        assert facts.whereabouts(by_hand.database_url)[1] == SOURCE_DATABASE
+        by_hand.psql(SOURCE_DATABASE, "UPDATE feature_requests SET title = title", url=by_hand.application_url)
