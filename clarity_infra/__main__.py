@@ -6,7 +6,6 @@ Exit status: 0 all is well; 1 something stands in the way or differs; 2 the ques
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import shutil
@@ -64,10 +63,7 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> Answer:
             "The way back is `pulumi up` at a lower stage, or `pulumi destroy`.", remedy="`rollback --dry-run` shows what it would carry."
         )
     found = would_lose(settings.move)
-    lines = [f"{one.table}: {one.inserted} inserted, {one.updated} changed, {one.deleted} deleted rows to carry" for one in found.written]
-    lines += [f"no place in the source: {text}" for text in found.no_place]
-    text = "\n".join(lines) or "Nothing was written since the cut-over: there is nothing to carry."
-    return 1 if found.no_place else 0, text, dataclasses.asdict(found)
+    return 1 if found.no_place else 0, found.text(), found.json()
 
 
 def _restore(settings: Settings, options: argparse.Namespace) -> Answer:

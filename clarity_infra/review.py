@@ -15,6 +15,7 @@ import psycopg
 from clarity_infra import hyperdrive
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import Blocked, ClarityError, Refused, Unreachable
+from clarity_infra.move.back import would_lose
 from clarity_infra.move.cleanup import refuse_clean_up
 from clarity_infra.move.migrations import pending, target_tracking, tracking_table
 from clarity_infra.move.status import Status, status
@@ -104,6 +105,8 @@ def _databases(settings: Settings) -> Review:
     found = status(settings.move, target_exists=has_target)
     _refuse_stage(settings, found)
     lines = [f"stage: {found.stage or 'nothing yet'} -> {settings.stage}", *found.lines()]
+    if found.side == "target" and settings.stage == "copy":
+        lines += would_lose(settings.move).text().splitlines()
     if found.stage == "cutover" and settings.stage == "cleanup":
         lines += _clean_up(settings)
     if _is_copied(settings, found):
