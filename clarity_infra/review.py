@@ -23,11 +23,8 @@ from clarity_infra.move.survey import Survey, survey
 from clarity_infra.settings import STAGES, Settings
 
 # Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
-_PATIENCE_OF_PREVIEW = 6
+_PATIENCE_OF_PREVIEW = 5
 _PATIENCE_OF_UP = 10
-
-# What a way back leaves on purpose, so that never two sides take writes: nothing that another run would have to tidy up.
-_STAYS = "the fence on the idle copy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +113,7 @@ def _databases(settings: Settings) -> Review:
         lines += looked.text().splitlines()
     if found.side == "source" and STAGES.index(settings.stage) >= _reached(found):
         lines += _migrations(settings, copied=found.stage == "copy")
-    side = "unsettled" if found.side == "source" and set(found.leftovers) - {_STAYS} else found.side
+    side = "unsettled" if found.side == "source" and found.leftovers else found.side
     return Review(existing=existing, stage=found.stage, side=side, lines=tuple(lines))
 
 

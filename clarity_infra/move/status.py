@@ -94,9 +94,8 @@ def status(move: Move, *, target_exists: bool) -> Status:
     side: Side = "source" if not source.fenced else "between" if target.fenced else "target"
     if cleaned is not None:
         side = "target"
+    # A fence on an idle copy is no leftover: a way back leaves it on purpose, so that never two sides take writes.
     leftovers = source.leftovers if side == "source" else ()
-    if side == "source" and target.fenced:
-        leftovers += ("the fence on the idle copy",)
     stage = "cleanup" if cleaned else "cutover" if side != "source" else "copy" if copied else "provision"
     newest = {"cleanup": cleaned, "cutover": live, "copy": copied}.get(stage)
     return Status(

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from clarity_infra.connection import Endpoint
+from clarity_infra.errors import Refused
 from clarity_infra.move import preflight
 from clarity_infra.move.catalog import read_move_set
 from clarity_infra.move.discard import last_made, objects_of
 from clarity_infra.move.model import Blocker, Move, MoveSet, Table
 from clarity_infra.move.rows import Crew, megabytes, session
+
+# How long a look may wait behind somebody's lock, in milliseconds.
+_PATIENCE_MS = 4_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +97,10 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
     in the result's `blockers`, and it is for the caller to fail on them.
     """
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(session(move.source, purpose="survey"))
+        source = stack.enter_context(_impatient(move.source))
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
         exists = _exists(move.target) if target_exists is None else target_exists
-        target = stack.enter_context(session(move.target if exists else _maintenance(move.target), purpose="survey"))
+        target = stack.enter_context(_impatient(move.target if exists else _maintenance(move.target)))
         blockers, notes = preflight.check_servers(source, move.source, target, move_set)
         if exists:
             made = last_made(target, move.stack)
@@ -116,6 +121,21 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
             blockers=(*move_set.blockers, *blockers),
             notes=(*move_set.notes, *move_set.shared, *notes),
         )
+
+
+@contextlib.contextmanager
+def _impatient(endpoint: Endpoint) -> Iterator[psycopg.Connection[Any]]:
+    """A session that does not wait long behind somebody's DDL: a preview must answer."""
+    with session(endpoint, purpose="survey") as connection:
+        connection.execute("SELECT pg_catalog.set_config('lock_timeout', %s, false)", (str(_PATIENCE_MS),))
+        try:
+            yield connection
+        except psycopg.errors.LockNotAvailable:
+            raise Refused(
+                f"A table of {endpoint.label()} is locked by somebody else for longer than {_PATIENCE_MS / 1000:g} s (DDL, VACUUM FULL).",
+                unchanged="Nothing was changed.",
+                remedy="let it finish, then run the same command again.",
+            ) from None
 
 
 def _maintenance(target: Endpoint) -> Endpoint:

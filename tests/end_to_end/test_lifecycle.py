@@ -49,10 +49,10 @@ def before(sandbox: Sandbox) -> Application:
     return facts.application(sandbox)
 
 
-def asked(sandbox: Sandbox, *question: str) -> tuple[int, dict[str, Any]]:
-    """Exit status and answer of `python -m clarity_infra` in a shell that has sourced the sandbox's file and nothing else."""
-    command = [sys.executable, "-m", "clarity_infra", *question, "--source", "MASTER_DATABASE_URL", "--json", "--quiet"]
-    done = subprocess.run(
+def command_line(sandbox: Sandbox, *question: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m clarity_infra` in a shell that has sourced the sandbox's file and nothing else."""
+    command = [sys.executable, "-m", "clarity_infra", *question, "--source", "MASTER_DATABASE_URL", "--quiet"]
+    return subprocess.run(
         ["/bin/sh", "-euc", '. "$0" && exec "$@"', sandbox.env_path, *command],
         cwd=PROJECT,
         env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]},
@@ -60,6 +60,11 @@ def asked(sandbox: Sandbox, *question: str) -> tuple[int, dict[str, Any]]:
         text=True,
         check=False,
     )
+
+
+def asked(sandbox: Sandbox, *question: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and answer of the command line as JSON."""
+    done = command_line(sandbox, *question, "--json")
     assert done.stdout, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, answer
@@ -122,12 +127,12 @@ class TestCommandLineAtCopy:
         with psycopg.connect(sandbox.server.url(TARGET_DATABASE)) as connection:
             assert connection.execute(change).rowcount > 0
         try:
-            code, answer = asked(sandbox, "verify")
+            done = command_line(sandbox, "verify")
         finally:
             undo = "UPDATE feature_requests SET title = rtrim(title) WHERE title IS NOT NULL AND id % 1000 = 1"
             sandbox.psql(TARGET_DATABASE, undo)
-        assert code == 1
-        assert "feature_requests" in json.dumps(answer)
+        assert done.returncode == 1
+        assert "table public.feature_requests" in done.stdout
 
     def test_nothing_would_have_to_be_carried(self, sandbox: Sandbox) -> None:
         code, answer = asked(sandbox, "rollback", "--dry-run")
@@ -246,7 +251,7 @@ def write_on_the_new_side(sandbox: Sandbox) -> None:
         )
         connection.execute("UPDATE feature_requests SET title = 'changed afterwards', updated_at = now() WHERE id % 100 = 3")
         connection.execute("UPDATE app_config SET config = config || '{\"afterwards\": true}'")
-        connection.execute("DELETE FROM request_messages WHERE id % 50 = 7")
+        connection.execute("DELETE FROM request_messages WHERE id % 50 = 7 AND request_id <> 'afterwards'")
 
 
 def test_back_brings_the_source_to_life_with_what_was_written_meanwhile(sandbox: Sandbox, before: Application) -> None:

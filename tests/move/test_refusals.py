@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import psycopg
 import pytest
@@ -299,3 +300,17 @@ def test_another_encoding(scene: Scene) -> None:
         target.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(scene.owner)))
     (blocker,) = survey(scene.move("a", "b")).blockers
     assert "LATIN1" in blocker.reason
+
+
+def test_a_look_does_not_wait_behind_somebodys_ddl(scene: Scene) -> None:
+    with scene.on_source() as session:
+        session.execute("CREATE TABLE a (id integer PRIMARY KEY)")
+    with scene.on_source() as blocker:
+        blocker.autocommit = False
+        blocker.execute("LOCK TABLE a IN ACCESS EXCLUSIVE MODE")
+        started = time.monotonic()
+        with pytest.raises(Refused, match=r"is locked by somebody else for longer than 4 s"):
+            survey(scene.move("a"))
+        assert time.monotonic() - started < 15
+        blocker.rollback()
+    assert not survey(scene.move("a")).blockers
