@@ -5,6 +5,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAGE ?= cutover
 PYTEST ?=
+# Most of a test's time is waiting for servers and engines, so more of them than there are cores pay.
+WORKERS ?= 3
 
 .PHONY: help up preview down clean test bench lint
 
@@ -24,7 +26,7 @@ clean: ## Stop the sandbox and remove it (the tools stay)
 	@if [ -d .sandbox ]; then $(MAKE) --no-print-directory $(VENV)/.installed && $(RUN) -m sandbox clean; fi
 
 test: $(VENV)/.installed ## Run every test (PYTEST="-k name" for some)
-	@PULUMI_CLI="$$($(RUN) -m sandbox cli)" && export PULUMI_CLI && $(RUN) -m pytest $(PYTEST)
+	@PULUMI_CLI="$$($(RUN) -m sandbox cli)" && export PULUMI_CLI && $(RUN) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 bench: $(VENV)/.installed ## Compare the copy's speed with other tools (BENCH="--megabytes 700")
 	@$(RUN) -m sandbox.bench $(BENCH)

@@ -25,6 +25,7 @@ from clarity_infra.move import fence
 from clarity_infra.move.model import Move
 from clarity_infra.move.names import Name
 from clarity_infra.move.queries import query
+from clarity_infra.move.sequences import own_sequences, set_sequences
 
 BREAKPOINT = "--> statement-breakpoint"
 TRACKING_TABLE = "__drizzle_migrations"
@@ -193,13 +194,17 @@ def rehearse(move: Move, migrations: Migrations) -> dict[str, Any]:
         tracking = target_tracking(connection, move.tracking)
         todo = pending(connection, tracking, migrations)
         connection.rollback()
-        before, started = _storage(connection), time.monotonic()
+        before, sequences, started = _storage(connection), own_sequences(connection), time.monotonic()
         try:
             with fence.suspended(connection):
                 _run(connection, todo, tracking)
             seconds, after = time.monotonic() - started, _storage(connection)
         finally:
             connection.rollback()
+            # What a sequence gave away stays given away after a rollback: the copy would no longer be equal.
+            moved = own_sequences(connection)
+            set_sequences(connection, {name: state for name, state in sequences.items() if moved.get(name) != state})
+            connection.commit()
     rewritten = sorted(name for name, facts in before.items() if not _still_readable(facts, after.get(name)))
     return {"pending": [migration.tag for migration in todo], "seconds": round(seconds, 3), "rewritten": rewritten}
 

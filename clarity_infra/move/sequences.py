@@ -26,11 +26,24 @@ class State:
 
 def read_sequences(connection: psycopg.Connection[Any], sequences: Iterable[Sequence]) -> dict[Name, State]:
     """The state of each sequence, as it is now, in or out of a transaction."""
+    return _states(connection, (sequence.name for sequence in sequences))
+
+
+def own_sequences(connection: psycopg.Connection[Any]) -> dict[Name, State]:
+    """The state of every sequence of this database that belongs to the role the session acts as."""
+    rows = connection.execute(
+        "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND pg_catalog.pg_get_userbyid(c.relowner) = current_user"
+    ).fetchall()
+    return _states(connection, [Name(schema, name) for schema, name in rows])
+
+
+def _states(connection: psycopg.Connection[Any], names: Iterable[Name]) -> dict[Name, State]:
     states = {}
-    for sequence in sequences:
-        row = connection.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(sequence.name.identifier())).fetchone()
+    for name in names:
+        row = connection.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(name.identifier())).fetchone()
         assert row is not None
-        states[sequence.name] = State(int(row[0]), bool(row[1]))
+        states[name] = State(int(row[0]), bool(row[1]))
     return states
 
 

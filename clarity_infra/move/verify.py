@@ -38,7 +38,7 @@ class Verification:
 
     def json(self) -> dict[str, Any]:
         """The same for machines."""
-        return {"equal": not self.differences, "differences": list(self.differences), **self.evidence}
+        return {**self.evidence, "equal": not self.differences, "differences": list(self.differences)}
 
     def text(self) -> str:
         """The same for people."""

@@ -117,7 +117,6 @@ class TestCommandLineAtCopy:
         code, answer = asked(sandbox, "status")
         assert (code, answer["stage"], answer["writes"]) == (0, "copy", "source")
 
-    @pytest.mark.xfail(strict=True, reason="the rehearsal of the pending migration moves the tracking table's sequence in the copy on")
     def test_verify_finds_both_sides_equal(self, sandbox: Sandbox) -> None:
         code, answer = asked(sandbox, "verify")
         assert code == 0, answer

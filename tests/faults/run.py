@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 import traceback
 import uuid
 from collections.abc import Callable
@@ -101,11 +102,8 @@ def _plant(bug: Bug, switch: OriginSwitch) -> None:
     """Breaks the program in one of the ways that lose writes."""
     if bug == "carry skipped":
         take = capture.take
-        rounds = 0
 
         def forget(*args: Any) -> capture.Changes:
-            nonlocal rounds
-            rounds += 1
             take(*args)
             return capture.Changes({}, frozenset())
 
@@ -119,7 +117,7 @@ def _plant(bug: Bug, switch: OriginSwitch) -> None:
         def too_late(*args: Any) -> None:
             switch.to_target()
             args[1].commit()
-            faults.reach("source locked")  # the writes of this moment are what is lost
+            time.sleep(0.5)  # the writes of this moment are what is lost
             put_up(*args)
 
         cutover.put_up_on_source = too_late

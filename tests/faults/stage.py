@@ -10,9 +10,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
@@ -127,17 +127,13 @@ class Run:
         self.points: list[str] = []
         self.said: list[str] = []
         self.outcome, self.text = "", ""
+        self.command = order.command
         self._point = order.point
 
     @property
     def pid(self) -> int:
         assert self.process.pid is not None
         return self.process.pid
-
-    @property
-    def wire(self) -> Connection[Any, Any]:
-        """The pipe to the process."""
-        return self._ours
 
     def reach(self, seconds: float = 60.0) -> bool:
         """Waits until the run stands at its point; False where it ended without coming by."""
@@ -147,6 +143,14 @@ class Run:
         """Lets it leave its point."""
         with contextlib.suppress(OSError):
             self._ours.send("go on")
+
+    def over(self, seconds: float) -> bool:
+        """Waits until it has ended; False where it is at work still after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while not self.outcome and time.monotonic() < deadline:
+            if self._ours.poll(0.05):
+                self._listen(None, 0.05, one=True)
+        return bool(self.outcome)
 
     def wait(self, seconds: float = 90.0) -> str:
         """How it ended: "done", "refused", "crashed", or "killed" where it ended without a word, "hung" where it did not."""
@@ -158,7 +162,8 @@ class Run:
         self._ours.close()
         return self.outcome
 
-    def _listen(self, point: str | None, seconds: float) -> bool:
+    def _listen(self, point: str | None, seconds: float, *, one: bool = False) -> bool:
+        """Takes messages until the run has ended or stands at `point`, or `one` message; then True only where it stands there."""
         while not self.outcome:
             if not self._ours.poll(seconds):
                 self.outcome, self.text = "hung", f"no word in {seconds:.0f} s after {self.points[-1:]}"
@@ -176,6 +181,8 @@ class Run:
                 self.said.append(text)
             else:
                 self.outcome, self.text = kind, text
+            if one:
+                break
         return False
 
 

@@ -1,0 +1,146 @@
+"""What can break, and for how long? Each fault is done to a run that stands at its point, and lasts until the function returns."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from sandbox.cloudflare import Fault
+from sandbox.cloudflare.faults import WRITES
+from tests.faults.stage import DISK_MB, Run, Side, Stage
+
+Break = Callable[[Stage, Run], None]
+
+LASTS = 8.0
+"""Seconds that whatever is stopped stays stopped: beyond the 5 s of silence after which a server ends a lock's holder."""
+
+_OTHERS_TRY = 1.0
+_ALL = 99
+
+
+class Surprise(AssertionError):
+    """Something that must not happen while the fault lasts."""
+
+
+def kill_run(_stage: Stage, run: Run) -> None:
+    """The provider's process is killed."""
+    os.kill(run.pid, signal.SIGKILL)
+
+
+def stop_run(stage: Stage, run: Run) -> None:
+    """It is stopped for a while, and goes on; meanwhile somebody runs the same command from another machine."""
+    os.kill(run.pid, signal.SIGSTOP)
+    run.go_on()
+    try:
+        time.sleep(_OTHERS_TRY)
+        before = stage.writable()
+        other = stage.start(run.command)
+        if other.wait() != "refused" or "is at work" not in other.text:
+            raise Surprise(f"a second run beside a stopped one: {other.outcome} {other.text}")
+        if stage.writable() not in (before, ["source"], ["target"]):
+            raise Surprise(f"a second run that was refused changed who takes writes from {before} to {stage.writable()}")
+        time.sleep(LASTS - _OTHERS_TRY)
+    finally:
+        os.kill(run.pid, signal.SIGCONT)
+
+
+def kill_backend(side: Side) -> Break:
+    """The server process of one of the run's sessions is killed; PostgreSQL then ends all sessions and recovers."""
+
+    def fault(stage: Stage, run: Run) -> None:
+        os.kill(stage.backends(side)[0], signal.SIGKILL)
+        run.go_on()
+        _until_it_answers(stage, side)
+
+    return fault
+
+
+def stop_backends(side: Side) -> Break:
+    """The server processes of all of the run's sessions on a side are stopped for a while: they hold what they hold."""
+
+    def fault(stage: Stage, run: Run) -> None:
+        stopped = stage.backends(side)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            run.go_on()
+            time.sleep(LASTS)
+        finally:
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    return fault
+
+
+def restart(side: Side) -> Break:
+    """The server is restarted."""
+
+    def fault(stage: Stage, run: Run) -> None:
+        stage.servers[side].stop()
+        run.go_on()
+        stage.servers[side].start()
+
+    return fault
+
+
+def partition(side: Side) -> Break:
+    """Nothing gets through between the run and one server for a while; the application's way is another."""
+
+    def fault(stage: Stage, run: Run) -> None:
+        stage.links[side].cut()
+        try:
+            run.go_on()
+            time.sleep(LASTS)
+        finally:
+            stage.links[side].mend()
+
+    return fault
+
+
+def full_disk(stage: Stage, run: Run) -> None:
+    """The disk under one database is full, until the run has ended or some time is over."""
+    assert stage.disk is not None
+    ballast = stage.disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        for _ in range(DISK_MB * 1024):
+            file.write(bytes(1024))
+    try:
+        run.go_on()
+        run.over(LASTS)
+    finally:
+        ballast.unlink()
+
+
+def cloudflare(kind: str, *, status: int = 500, count: int = _ALL, reads: bool = False) -> Break:
+    """Cloudflare's API fails `count` times: `kind` is "status", "hang" (a time-out) or "drop" (accepted, no answer); reads, too."""
+
+    def fault(stage: Stage, run: Run) -> None:
+        stage.api.faults.add(api_fault(kind, status=status, count=count, reads=reads))
+        run.go_on()
+        run.over(60)
+        stage.api.faults.clear()
+
+    return fault
+
+
+def api_fault(kind: str, *, status: int = 500, count: int = _ALL, reads: bool = False) -> Fault:
+    """The stand-in's own description of such a failure."""
+    methods = (*WRITES, "GET") if reads else WRITES
+    seconds = 2.0 if kind == "hang" else 0.0  # longer than the run waits
+    return Fault(kind, status=status, count=count, seconds=seconds, methods=methods)  # type: ignore[arg-type]
+
+
+def _until_it_answers(stage: Stage, side: Side) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            stage.servers[side].connect().close()
+            return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
