@@ -8,10 +8,10 @@ PYTEST ?=
 # Most of a test's time is waiting for servers and engines, so more of them than there are cores pay.
 WORKERS ?= 3
 
-.PHONY: help up preview down clean test bench lint
+.PHONY: help up preview down clean test bench bench-cutover faults lint
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile | awk -F' - ' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 - \2/p' Makefile | awk -F' - ' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 up: $(VENV)/.installed ## Move a real database on this machine, stage by stage (STAGE=copy stops earlier)
 	@$(RUN) -m sandbox up --stage $(STAGE)
@@ -30,6 +30,12 @@ test: $(VENV)/.installed ## Run every test (PYTEST="-k name" for some)
 
 bench: $(VENV)/.installed ## Compare the copy's speed with other tools (BENCH="--megabytes 700")
 	@$(RUN) -m sandbox.bench $(BENCH)
+
+bench-cutover: $(VENV)/.installed ## Measure how long writers wait for a cut-over and back (BENCH="--rows 10000")
+	@$(RUN) -m tests.cutover.bench $(BENCH)
+
+faults: $(VENV)/.installed ## Break everything that can break, at every step (FAULTS="--only network")
+	@$(RUN) -m tests.faults $(FAULTS)
 
 lint: $(VENV)/.installed ## Check style and types
 	@$(RUN) -m ruff check .

@@ -1,13 +1,15 @@
 """How fast is the copy beside its peers? Builds the data once, then runs every way in turn, several rounds, and prints medians.
 
-`make bench`, or `python -m sandbox.bench --megabytes 700 --rounds 3`. One server of the wheel holds source and target, so that all ways
-share one machine alike; read the ratios, not the seconds. Ways whose tools are not installed are named and left out.
+`make bench`, or `python -m sandbox.bench --megabytes 700 --rounds 3`. One server holds source and target, so that all ways share one
+machine alike; read the ratios, not the seconds. "CPU s" is what the clients' processes and the server's sessions used together, which a
+busy machine changes less. Ways whose tools are not installed are named and left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import os
 import resource
@@ -35,7 +37,7 @@ from clarity_infra.move.rows import copy_rows, session
 from clarity_infra.move.structure import run_script
 from clarity_infra.move.tools import find_tools
 from clarity_infra.move.verify import Verification
-from sandbox.postgres import Server, wheel_bindir
+from sandbox.postgres import Server, server_version, wheel_bindir
 
 SOURCE, TARGET, OWNER = "bench_source", "bench_target", "bench_owner"
 TABLES = (Name("public", "wide"), Name("public", "narrow"))
@@ -65,11 +67,25 @@ SELECT 1 + i %% %s, (enum_range(NULL::state))[1 + i %% 4], md5(i::text) || md5((
 _INDEXES = "CREATE INDEX wide_state ON wide (state, at); CREATE INDEX wide_title ON wide (title); CREATE INDEX narrow_wide ON narrow (wide)"
 
 
+# What pgcopydb 0.18 compares two tables by, for a version that cannot yet (Debian 12 has 0.10).
+_PGCOPYDB_COMPARES = """
+SELECT count(1), encode(sha256(format('%s-%s', sum(hashtext(({})::text)::bigint), count(1))::bytea), 'hex') FROM ONLY {}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a way took: seconds by the clock, and of processor time."""
+
+    wall: float
+    cpu: float
+
+
 class Bench:
     """The server, its data, and the ways to copy them."""
 
     def __init__(self, server: Server, megabytes: int) -> None:
-        self.server, self.megabytes, self.tools = server, megabytes, find_tools(18)
+        self.server, self.megabytes, self.tools = server, megabytes, find_tools(int(server_version(server.bindir).split(".")[0]))
         self.wide, self.narrow = megabytes * 1425, megabytes * 2850
 
     def build(self) -> None:
@@ -127,12 +143,37 @@ class Bench:
             "rows only: this, one connection": lambda: self._rows_this(1),
             "rows only: this, two connections": lambda: self._rows_this(2),
         }
-        if shutil.which("pgcopydb"):
+        if not shutil.which("pgcopydb"):
+            print("pgcopydb is not installed (Debian: apt install pgcopydb): left out")
+        elif self.tools.version > _pgcopydb_postgres():
+            print(f"pgcopydb's tools are of PostgreSQL {_pgcopydb_postgres()}, too old for this server (try --postgres 15): left out")
+        else:
             ways["pgcopydb clone"] = self._timed(lambda: self._pgcopydb(compare=False))
             ways["pgcopydb clone, compare data"] = self._timed(lambda: self._pgcopydb(compare=True))
-        else:
-            print("pgcopydb is not installed (Debian: apt install pgcopydb): left out")
         return ways
+
+    def measured(self, way: Callable[[], float]) -> Cost:
+        """Runs a way and adds up what it cost; the postmaster is told of a session's processor time when that has ended."""
+        before = self._cpu()
+        wall = way()
+        deadline = time.monotonic() + 5
+        while self._sessions() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return Cost(wall, self._cpu() - before)
+
+    def _cpu(self) -> float:
+        """Seconds of this process, its ended children and the server's ended sessions so far."""
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+        stat = Path(f"/proc/{self.server.pid}/stat")
+        fields = stat.read_text().rpartition(")")[2].split() if stat.exists() else []
+        # cutime and cstime, the 16th and 17th of proc(5)'s fields; the first two were cut off.
+        return own + sum(int(ticks) for ticks in fields[13:15]) / os.sysconf("SC_CLK_TCK")
+
+    def _sessions(self) -> int:
+        with self.server.connect() as superuser:
+            statement = "SELECT count(*) FROM pg_stat_activity WHERE datname IN (%s, %s)"
+            return int(superuser.execute(statement, (SOURCE, TARGET)).fetchall()[0][0])
 
     def _timed(self, way: Callable[[], None]) -> Callable[[], float]:
         def run() -> float:
@@ -163,9 +204,22 @@ class Bench:
     def _pgcopydb(self, *, compare: bool) -> None:
         with tempfile.TemporaryDirectory() as folder:
             common = ["--dir", f"{folder}/state", "--source", self.server.url(SOURCE), "--target", self.server.url(TARGET)]
-            commands = [["clone", "--no-owner", "--table-jobs", "2", "--index-jobs", "2"]] + ([["compare", "data"]] if compare else [])
-            for command in commands:
-                subprocess.run(["pgcopydb", *command, *common], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            run = functools.partial(subprocess.run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+            run(["pgcopydb", "clone", "--no-owner", "--table-jobs", "2", "--index-jobs", "2", *common])
+            if compare and b"compare" in subprocess.run(["pgcopydb", "help"], capture_output=True, check=True).stderr:
+                run(["pgcopydb", "compare", "data", *common])
+            elif compare:
+                self._compare_as_pgcopydb_does()
+
+    def _compare_as_pgcopydb_does(self) -> None:
+        """Its query, on both sides at once, one table after the other."""
+        for name in TABLES:
+            with self.server.connect(SOURCE) as source:
+                columns = read_move_set(source, [name]).tables[0].column_names
+            statement = sql.SQL(_PGCOPYDB_COMPARES).format(sql.SQL(", ").join(map(sql.Identifier, columns)), name.identifier()).as_string()
+            sides = [self._process("psql", "-q", "-d", side, "-c", statement, stdout=subprocess.PIPE) for side in (SOURCE, TARGET)]
+            if len({side.communicate()[0] for side in sides}) != 1:
+                raise RuntimeError(f"{name} was not copied right")
 
     def _empty_tables(self) -> None:
         with self.server.connect(TARGET) as target:
@@ -220,18 +274,26 @@ class Bench:
         subprocess.run([str(self.tools.folder / tool), *arguments], env=self._environment(), check=True, **more)  # type: ignore[call-overload]
 
 
+def _pgcopydb_postgres() -> int:
+    """The major version of the pg_dump that pgcopydb finds."""
+    printed = subprocess.run(["pg_dump", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(printed.split()[2].split(".")[0])
+
+
 def main() -> int:
     """Runs the bench and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=700, help="about how much data, indexes not counted (default 700)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all ways, alternating (default 3)")
+    parser.add_argument("--postgres", type=int, choices=(15, 18), default=18, help="the server: Debian's 15 or the wheel's 18 (default)")
     parser.add_argument("--folder", type=Path, help="where the server's data are kept for the next run (default: a temporary folder)")
     parser.add_argument("--only", action="append", help="only ways whose name holds this text; may be repeated")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="clarity-bench-"))
     folder.chmod(0o755)
     settings = {"shared_buffers": "256MB", "max_wal_size": "8GB", "checkpoint_timeout": "30min", "maintenance_work_mem": "256MB"}
-    server = Server(folder / "server", bindir=wheel_bindir(), settings=settings, superuser_password="bench")
+    bindir = wheel_bindir() if options.postgres == 18 else Path("/usr/lib/postgresql/15/bin")
+    server = Server(folder / "server", bindir=bindir, settings=settings, superuser_password="bench")
     try:
         with server:
             _measure(Bench(server, options.megabytes), options.rounds, options.only)
@@ -245,19 +307,24 @@ def main() -> int:
 def _measure(bench: Bench, rounds: int, only: list[str] | None) -> None:
     bench.build()
     ways = {name: way for name, way in bench.ways().items() if not only or any(text in name for text in only)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
     for number in range(1, rounds + 1):
         for name, way in ways.items():
             bench.empty_target()
-            seconds[name].append(way())
-            print(f"round {number}: {name}: {seconds[name][-1]:.2f} s", flush=True)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    base = medians.get("pg_dump | psql", 0.0)
-    print(f"\n{bench.megabytes} MB, {bench.wide + bench.narrow:,} rows, medians of {rounds} rounds, {os.cpu_count()} CPUs")
-    print(f"{'':<42}{'seconds':>9}{'of pg_dump | psql':>20}")
+            costs[name].append(cost := bench.measured(way))
+            print(f"round {number}: {name}: {cost.wall:.2f} s, {cost.cpu:.2f} CPU s, load {os.getloadavg()[0]:.1f}", flush=True)
+    medians = {name: Cost(statistics.median(c.wall for c in all_), statistics.median(c.cpu for c in all_)) for name, all_ in costs.items()}
+    version = server_version(bench.server.bindir)
+    print(f"\nPostgreSQL {version}, {bench.megabytes} MB, {bench.wide + bench.narrow:,} rows, medians of {rounds} rounds, {os.cpu_count()} CPUs")
+    print(f"{'':<40}{'s':>8}{'CPU s':>8}{'of pg_dump | psql':>20}{'by CPU':>8}")
+    base = medians.get("pg_dump | psql")
     for name, median in medians.items():
-        ratio = f"{median / base:.2f}" if base and not name.startswith("rows only") else ""
-        print(f"{name:<42}{median:>9.2f}{ratio:>20}")
+        whole = base is not None and not name.startswith("rows only")
+        ratios = f"{median.wall / base.wall:>20.2f}{median.cpu / base.cpu:>8.2f}" if base and whole else ""
+        print(f"{name:<40}{median.wall:>8.2f}{median.cpu:>8.2f}{ratios}")
+    verified, plain = medians.get("this, verified"), medians.get("this, not verified")
+    if verified and plain:
+        print(f"verification's share: {1 - plain.wall / verified.wall:.0%} of the time, {1 - plain.cpu / verified.cpu:.0%} by CPU")
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

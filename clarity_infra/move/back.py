@@ -16,12 +16,12 @@ from typing import Any
 import psycopg
 from psycopg import IsolationLevel
 
-from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.errors import ClarityError, ConfigurationError, Refused, Unreachable
 from clarity_infra.move import capture, fence
 from clarity_infra.move.carry import Key, Plan, Shape, at_rest, carry_until_equal, differing, shapes
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.comparison import Comparison
-from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
+from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing, told
 from clarity_infra.move.cutover import REMOVAL_BUDGET, close_idle_target, put_up_on_target
 from clarity_infra.move.digest import RowTooLarge, digest
 from clarity_infra.move.faults import reach
@@ -221,11 +221,7 @@ class _GoBack:
         """The tables with rows of their own, as the target knows them."""
         way = self.way
         numbers = oids(way.target, way.tables)
-        return tuple(
-            dataclasses.replace(table, oid=numbers[table.name])
-            for table in capture.noted(way.moved.tables)
-            if table.name in numbers
-        )
+        return tuple(dataclasses.replace(table, oid=numbers[table.name]) for table in capture.noted(way.moved.tables) if table.name in numbers)
 
     def _remove_capture(self) -> None:
         """Best effort: what is left is found by name and removed by the next run."""
@@ -328,9 +324,7 @@ class _GoBack:
         reach("source opened")
         way.progress("the source takes writes again")
 
-    def _lost_keys(
-        self, source: psycopg.Connection, target: psycopg.Connection, shaped: Mapping[Name, Shape]
-    ) -> dict[Name, frozenset[Key]]:
+    def _lost_keys(self, source: psycopg.Connection, target: psycopg.Connection, shaped: Mapping[Name, Shape]) -> dict[Name, frozenset[Key]]:
         """The rows that are given up because the source cannot hold them, or the row they refer to."""
         if self.discard != self.way.move.target.database:
             return {}
@@ -377,6 +371,7 @@ def digest_of(connection: psycopg.Connection, table: Table) -> str:
         return digest(connection, table, table.column_names, grain="columns").value
 
 
+@told("No write is lost: the side that holds every row is the only one that may take writes.")
 def undo(
     move: Move,
     switch: Switch,
@@ -389,15 +384,20 @@ def undo(
 ) -> dict[str, Any]:
     """The whole way back for `pulumi destroy`: goes back where it was cut over, then leaves nothing of ours on the source.
 
-    Asks for the target only where the source says that rows are there, so that it can be repeated after the target is gone.
+    Needs the target only where the source says that rows are there, so that it can be repeated after the target is gone.
     Raises as `go_back` does, before anything is removed.
     """
     evidence: dict[str, Any] = {}
     with move.source.connect(purpose="undo") as source:
         fenced = bool(fence.standing_of(source, move.stack).in_force)
         begun = Journal(source, move.stack).last("fenced", "cut over", "lifted", "gone back") is not None
-    if fenced or (begun and switch.where() == "target"):
-        evidence = go_back(move, switch, run=run, discard=discard, lock_budget=lock_budget, alive=alive, progress=progress)
+    with contextlib.ExitStack() as stack:
+        if begun and not fenced and switch.where() != "target":
+            # The rows are here. What a run that died may have left are the application's sessions on a target that refuses them;
+            # where that is gone, so are they.
+            stack.enter_context(contextlib.suppress(Unreachable, ConfigurationError))
+        if fenced or begun:
+            evidence = go_back(move, switch, run=run, discard=discard, lock_budget=lock_budget, alive=alive, progress=progress)
     with move.source.connect(purpose="undo") as source, exclusive(source, move.stack):
         reach("before the source is tidied")
         _leave_nothing(source, move.stack)

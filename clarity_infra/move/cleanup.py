@@ -25,6 +25,7 @@ from clarity_infra.move import capture, fence, journal
 from clarity_infra.move.back import digest_of
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.copy import copy
+from clarity_infra.move.crossing import told
 from clarity_infra.move.cutover import raise_source_fence
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Entry, Journal, exclusive
@@ -53,9 +54,7 @@ _DROPS = {
 }
 
 
-def refuse_clean_up(
-    move: Move, *, monitoring: datetime.timedelta, acknowledged: int = 0, contents: bool = False
-) -> list[str]:
+def refuse_clean_up(move: Move, *, monitoring: datetime.timedelta, acknowledged: int = 0, contents: bool = False) -> list[str]:
     """The reasons for which the old tables may not be dropped yet, each with its remedy; none where they may, or are gone already.
 
     `monitoring` is the period that must have passed since the cut-over, by the source server's clock; `acknowledged` the number of
@@ -117,6 +116,7 @@ def _changed(move: Move, source: psycopg.Connection[Any], settled: Entry) -> lis
     ]
 
 
+@told("Either all of the old tables are in the source or none: they are dropped in one transaction. The target was not touched.")
 def clean_up(
     move: Move,
     *,
@@ -305,9 +305,7 @@ def _drop(move: Move, source: psycopg.Connection[Any], run: uuid.UUID, archive: 
 def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[str], list[tuple[tuple[int, int], str]]]:
     """All tables in one statement, which takes their foreign keys to each other with them, then what only they needed."""
     members = sorted(move_set.objects)
-    rows = source.execute(
-        query("cleanup_objects"), {"classids": [c for c, _ in members], "objids": [o for _, o in members]}
-    ).fetchall()
+    rows = source.execute(query("cleanup_objects"), {"classids": [c for c, _ in members], "objids": [o for _, o in members]}).fetchall()
     tables = [identity for _, _, kind, identity in rows if kind == "table"]
     _drop_one(source, "table", ", ".join(tables))
     dropped, kept = [f"table {identity}" for identity in tables], []
@@ -377,6 +375,7 @@ def _prove(
 # The way back from a clean-up
 
 
+@told("The target is live and was not touched; the old tables come back in one transaction, all or none.")
 def restore(move: Move, archive: Path, *, run: uuid.UUID, progress: Progress) -> dict[str, Any]:
     """Brings the old tables back into the source from a clean-up's backup, fenced, as they were before it.
 

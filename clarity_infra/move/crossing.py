@@ -47,7 +47,7 @@ class Crossing:
     """One run between the two sides, with the stack's lock held on both. `source` and `target` are in autocommit mode.
 
     `rows` is a session of the target's owner for carrying rows, `snapshot` one that sees the target as it was at the moment the
-    source was fenced.
+    source was fenced, `tracker` one that reads which migrations are in effect.
     """
 
     move: Move
@@ -59,6 +59,7 @@ class Crossing:
     move_set: MoveSet
     stack: contextlib.ExitStack = dataclasses.field(repr=False)
     snapshot: psycopg.Connection | None = None
+    tracker: psycopg.Connection | None = None
 
     @property
     def tables(self) -> tuple[Name, ...]:
@@ -103,9 +104,10 @@ class Crossing:
         source_fenced = bool(fence.standing_of(self.source, self.move.stack).in_force)
         target_fenced = bool(fence.standing_of(self.target, self.move.stack).in_force)
         waiting = False
-        if migrations is not None and source_fenced and target_fenced:
-            with self.move.target.connect(role=self.move.owner, purpose="migrations") as connection:
-                waiting = wait(connection, self.move.tracking, migrations)
+        if migrations is not None:
+            # Opened before anything is fenced: logging in takes time, for which writers would be refused.
+            self.tracker = self.tracker or self.open_target(autocommit=True, purpose="migrations")
+            waiting = source_fenced and target_fenced and wait(self.tracker, self.move.tracking, migrations)
         return Facts(source_fenced, target_fenced, self.switch.where(), waiting)
 
     def target_tables(self) -> list[Name]:
@@ -115,19 +117,21 @@ class Crossing:
     def advance(self, command: Command, steps: Mapping[Step, Callable[[], None]], migrations: Migrations | None = None) -> None:
         """Takes the steps of the table of transitions, each decided from what is found, until the command's last one.
 
+        What is found after a step both proves the step and decides the next: asking twice would keep writers out longer.
         Raises ClarityError where a step did not lead where the table says.
         """
+        found = self.facts(migrations)
         while True:
-            found = self.facts(migrations)
             transition = state.next_transition(command, found)
             reach(f"before {transition.step}")
             steps[transition.step]()
             reach(f"after {transition.step}")
             if transition.step in state.LAST:
                 return
-            self._check(transition, found, migrations)
+            found = self._after(transition, found, migrations)
 
-    def _check(self, transition: state.Transition, before: Facts, migrations: Migrations | None) -> None:
+    def _after(self, transition: state.Transition, before: Facts, migrations: Migrations | None) -> Facts:
+        """What is found after a step; raises ClarityError where that is not what the table says."""
         after, expected = self.facts(migrations), transition.leads_to(before)
         if (after.source_fenced, after.target_fenced) != (expected.source_fenced, expected.target_fenced):
             raise ClarityError(
@@ -140,6 +144,7 @@ class Crossing:
                 unchanged="The side the application is sent to takes no writes; none are lost.",
                 remedy="run the same command again; it goes on from what it finds.",
             )
+        return after
 
     def end_sessions(self, connection: psycopg.Connection, *, users: tuple[str, ...] = ()) -> int:
         """Ends the application's sessions in this database as far as the admin may; how many. Their pool then connects anew."""
@@ -162,11 +167,18 @@ def crossing(move: Move, switch: Switch, run: uuid.UUID, progress: Progress) -> 
         stack.enter_context(exclusive(target, move.stack))
         stack.enter_context(exclusive(source, move.stack))
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
-        try:
+        with told("No write is lost: the side that holds every row is the only one that may take writes."):
             yield Crossing(move, switch, run, progress, source, target, move_set, stack)
-        except psycopg.Error as error:
-            raise ClarityError(
-                f"A statement failed, or a connection was lost: {error.diag.message_primary or type(error).__name__}.",
-                unchanged="No write is lost: the side that holds every row is the only one that may take writes.",
-                remedy="run the same command again; it goes on from what it finds.",
-            ) from None
+
+
+@contextlib.contextmanager
+def told(unchanged: str) -> Iterator[None]:
+    """Tells a statement that failed, or a connection that was lost, as an error a user can act on. Also a decorator."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise ClarityError(
+            f"A statement failed, or a connection was lost: {error.diag.message_primary or type(error).__name__}.",
+            unchanged=unchanged,
+            remedy="run the same command again; it goes on from what it finds.",
+        ) from None

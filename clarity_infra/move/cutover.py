@@ -35,6 +35,8 @@ from clarity_infra.move.sequences import read_sequences, set_sequences
 
 # Rounds of bringing near without a lock: more do not help where writers are faster than this program.
 ROUNDS = 6
+# Where even the last of these rounds took longer than this (seconds), as much is left, and writers would wait as long for it.
+LONGEST_ROUND = 5.0
 # So few changes are carried under the lock without anybody noticing.
 NEAR = 500
 # Writers are never kept waiting longer than this (seconds) once they are locked out, except for tables without a key.
@@ -138,9 +140,10 @@ class _CutOver:
         way = self.way
         waited = self._install_capture(lock, tables)
         reach("capture installed")
-        estimate = self._bring_near(rows, tables, shaped)
-        fence.prepare(way.source, way.move.stack, way.tables)
+        # Counting large tables takes seconds; done any later, what is written meanwhile would be left to carry under the lock.
         counting = self._count(rows, shaped)
+        fence.prepare(way.source, way.move.stack, way.tables)
+        estimate = self._bring_near(rows, tables, shaped)
         limit = max(LONGEST_HOLD, 3 * estimate + 5)
         hold = lock_out_writers(lock, way.tables, budget=self.lock_budget, progress=way.progress)
         reach("source locked")
@@ -237,6 +240,7 @@ class _CutOver:
         with way.open_source(purpose="cut-over near") as source:
             source.isolation_level = IsolationLevel.REPEATABLE_READ
             for number in range(ROUNDS):
+                started = time.monotonic()
                 notes = capture.take(source, way.move.stack, tables)
                 if number == 0:
                     notes = capture.Changes({}, frozenset(shaped))
@@ -253,9 +257,21 @@ class _CutOver:
                     way.progress(f"carried {carried.total()} changes without a lock")
                 if number and notes.count() <= NEAR and not notes.whole - _keyless(shaped):
                     break
+            else:
+                self._refuse_if_never_near(time.monotonic() - started - keyless)
         if keyless > 1:
             way.progress(f"tables without a key are compared whole under the lock: writers will wait about {keyless:.0f} s")
         return keyless
+
+    def _refuse_if_never_near(self, last_round: float) -> None:
+        """What changed during the last round is what has to be carried under the lock, and takes as long as that round did."""
+        if last_round > LONGEST_ROUND:
+            raise Refused(
+                f"Writers change rows faster than this run carries them: after {ROUNDS} rounds about {last_round:.0f} s of work are left,"
+                " for which they would have to wait.",
+                unchanged="Writers were not kept out; the source is live and was not changed.",
+                remedy="run the same command again when less is written.",
+            )
 
     def _count(self, rows: psycopg.Connection, shaped: Mapping[Name, Shape]) -> float:
         """How long counting all rows takes now, in seconds."""

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from clarity_infra.move.digest import Method, hashable, hashes, probed
+from clarity_infra.move.digest import Method, hashed, hashes, probed
 from clarity_infra.move.model import Table
 
 # Key as text, a column each; None only for tables without a key.
@@ -102,15 +102,9 @@ class _View:
 
     def sums(self, connection: psycopg.Connection[Any]) -> dict[int, tuple[Any, ...]]:
         """Count and content of each bucket that has rows."""
-        first, second = hashes(sql.SQL("x.v"), self.method)
         statement = sql.SQL(
-            "SELECT x.bucket, pg_catalog.count(*), pg_catalog.sum({first}), pg_catalog.sum({second})"
-            " FROM {rows} AS x GROUP BY x.bucket"
-        ).format(
-            first=first,
-            second=second,
-            rows=hashable(self.table, self.columns, beside=[(self.bucket(), sql.Identifier("bucket"))], method=self.method),
-        )
+            "SELECT x.bucket, pg_catalog.count(*), pg_catalog.sum(x.first), pg_catalog.sum(x.second) FROM {} AS x GROUP BY x.bucket"
+        ).format(hashed(self.table, self.columns, beside=[(self.bucket(), sql.Identifier("bucket"))], method=self.method))
         return {row[0]: row[1:] for row in connection.execute(statement).fetchall()}
 
     def rows(self, connection: psycopg.Connection[Any], buckets: list[int]) -> Generator[_Row, None, None]:
@@ -123,15 +117,12 @@ class _View:
                 yield tuple((text is not None, text or "") for text in key), key, (row[0], row[1])
 
     def _statement(self, buckets: list[int]) -> sql.Composed:
-        first, second = hashes(sql.SQL("x.v"), self.method)
         numbers = [sql.Identifier(f"k{number}") for number in range(len(self.key))]
         texts = [sql.SQL("{}::text").format(sql.Identifier("t", name)) for name in self.key]
         order = [sql.SQL('x.{} COLLATE "C" NULLS FIRST').format(number) for number in numbers]
-        return sql.SQL("SELECT {first}, {second}{keys} FROM {rows} AS x {order}").format(
-            first=first,
-            second=second,
+        return sql.SQL("SELECT x.first, x.second{keys} FROM {rows} AS x {order}").format(
             keys=sql.SQL("").join(sql.SQL(", x.{}").format(number) for number in numbers),
-            rows=hashable(
+            rows=hashed(
                 self.table,
                 self.columns,
                 beside=list(zip(texts, numbers, strict=True)),

@@ -1,9 +1,10 @@
 """Do two tables hold the same rows? A digest computed in the server: order-free, counting duplicates, of every column's text.
 
 Per row two 64-bit hashes, each summed over the table: a sum, never an exclusive or, in which pairs cancel. A column is hashed as it is
-stored where equal hashes mean equal texts (integers, times, texts by their bytes), else as its text: the server's own hash of an enum is
+stored where the server's hash sees every bit of it (small integers, dates, texts by their bytes), as it is sent where that hash folds 64
+bits into 32 first (bigint and timestamps: 0 and 4294967297 have the same one under every seed), else as its text: the hash of an enum is
 of its OID, and those of numeric and jsonb take 1.0 for 1.00. The server's hash of a row is linear in its columns, and a sum of it would
-not see two cells exchanged within a column: so it is hashed once more, as a text, before it is summed.
+not see two cells exchanged within a column: so it is hashed once more before it is summed.
 
 Both sessions must come from `Endpoint.connect`, which pins every setting that changes how a value prints.
 """
@@ -18,7 +19,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from clarity_infra.move.model import Table
+from clarity_infra.move.model import Column, Table
 from clarity_infra.move.queries import query
 
 # "server": hashtextextended, the fastest. "sha256": where the two servers do not agree on that.
@@ -67,7 +68,7 @@ def hashes(text: sql.Composable, method: Method) -> tuple[sql.Composable, ...]:
     )
 
 
-def hashable(
+def hashed(
     table: Table,
     columns: Sequence[str] | None = None,
     *,
@@ -76,52 +77,83 @@ def hashable(
     method: Method = "server",
     grain: Grain = "row",
 ) -> sql.Composable:
-    """A subquery of the table's own rows: `v`, a text for `hashes` that only equal rows share, and expressions on `t` under names."""
-    names = table.column_names if columns is None else columns
-    types = {column.name: column.type for column in table.columns}
+    """A subquery of the table's own rows: `first` and `second`, the two hashes of a row, and expressions on `t` under names.
+
+    OFFSET 0 keeps the server from working a value out once for each place that uses it.
+    """
+    of_name = {column.name: column for column in table.columns}
+    named = [of_name[name] for name in (table.column_names if columns is None else columns)]
     direct = method == "server" and grain == "row"
-    value = _row([(name, types.get(name, "")) for name in names], direct=direct, method=method, grain=grain)
-    read = sql.SQL("SELECT {} AS v{} FROM ONLY {} AS t WHERE {} OFFSET 0").format(
-        value,
+    names = [name for _, name in beside]
+    rows = sql.SQL("SELECT {} AS v{} FROM ONLY {} AS t WHERE {} OFFSET 0").format(
+        _row(named, direct=direct, method=method, grain=grain),
         sql.SQL("").join(sql.SQL(", {} AS {}").format(expression, name) for expression, name in beside),
         table.name.identifier(),
         where or sql.SQL("true"),
     )
     if not direct:
-        return sql.SQL("({})").format(read)
-    first, second = (sql.SQL("pg_catalog.hash_record_extended(r.v, {})").format(sql.Literal(seed)) for seed in SEEDS)
-    return sql.SQL("(SELECT (pg_catalog.concat({}, ',', {}) COLLATE \"C\") AS v{} FROM ({}) AS r OFFSET 0)").format(
-        first, second, sql.SQL("").join(sql.SQL(", r.{}").format(name) for _, name in beside), read
-    )
+        first, second = hashes(sql.SQL("r.v"), method)
+    else:
+        records = (sql.SQL("pg_catalog.hash_record_extended(v.v, {})").format(sql.Literal(seed)) for seed in SEEDS)
+        rows = sql.SQL("SELECT {}{} FROM ({}) AS v OFFSET 0").format(
+            sql.SQL(", ").join(sql.SQL("{} AS {}").format(record, sql.Identifier(half)) for record, half in zip(records, _HALVES, strict=True)),
+            _beside("v", names),
+            rows,
+        )
+        first, second = (_mixed(sql.Identifier("r", half), seed) for half, seed in zip(_HALVES, SEEDS, strict=True))
+    return sql.SQL("(SELECT {} AS first, {} AS second{} FROM ({}) AS r)").format(first, second, _beside("r", names), rows)
 
 
-# Types whose equal hashes mean equal values, printed alike.
-_AS_STORED = re.compile(r"(smallint|integer|bigint|boolean|uuid|date|bytea|timestamp(\(\d\))? with(out)? time zone)$")
+_HALVES = ("h1", "h2")
+
+
+def _beside(alias: str, names: Sequence[sql.Identifier]) -> sql.Composable:
+    return sql.SQL("").join(sql.SQL(", {}.{}").format(sql.Identifier(alias), name) for name in names)
+
+
+def _mixed(value: sql.Composable, seed: int) -> sql.Composable:
+    """A hash of a bigint that sees all of it: the server's own would fold it, so its upper half goes in once more."""
+    lower = sql.SQL("pg_catalog.hashint8extended({}, {})").format(value, sql.Literal(seed))
+    return sql.SQL("pg_catalog.hashint8extended({} >> 32, {})").format(value, lower)
+
+
+# Types of which the server's hash sees every bit, so that equal hashes mean equal values, printed alike.
+_AS_STORED = re.compile(r"(smallint|integer|boolean|uuid|date|bytea)$")
+# Types whose hash is of 32 bits only; what is sent of them has all 64.
+_AS_SENT = (
+    (re.compile(r"bigint$"), "int8send"),
+    (re.compile(r"timestamp(\(\d\))? without time zone$"), "timestamp_send"),
+    (re.compile(r"timestamp(\(\d\))? with time zone$"), "timestamptz_send"),
+)
 _TEXTS = re.compile(r"(text|character varying(\(\d+\))?)$")
 # Types whose text is never empty, so that it needs no quotes to be told from NULL; the cast is cheaper than a row's text.
 _AS_TEXT = re.compile(r"(jsonb|json|real|double precision|numeric(\(\d+,-?\d+\))?)$")
 
 
-def _row(columns: Sequence[tuple[str, str]], *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
+def _row(columns: Sequence[Column], *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
     """The row `t` as a record to be hashed, or as a text."""
-    values = [sql.Identifier("t", name) for name, _ in columns]
     if grain == "columns":
-        parts = [_column_hash(value, type_name, method) for value, (_, type_name) in zip(values, columns, strict=True)]
+        parts = [_column_hash(sql.Identifier("t", column.name), column.type, method) for column in columns]
     elif direct:
-        parts = [_hashed_value(value, type_name) for value, (_, type_name) in zip(values, columns, strict=True)]
+        parts = [_hashed_value(sql.Identifier("t", column.name), column) for column in columns]
     else:
-        parts = list(values)
+        parts = [sql.Identifier("t", column.name) for column in columns]
     row = sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
     return row if direct else sql.SQL('({}::text COLLATE "C")').format(row)
 
 
-def _hashed_value(value: sql.Composable, type_name: str) -> sql.Composable:
-    if _AS_STORED.match(type_name):
+def _hashed_value(value: sql.Composable, column: Column) -> sql.Composable:
+    if _AS_STORED.match(column.type):
         return value
-    if _TEXTS.match(type_name):
+    for form, send in _AS_SENT:
+        if form.match(column.type):
+            return sql.SQL("pg_catalog.{}({})").format(sql.Identifier(send), value)
+    if column.enum:  # not a cast, which somebody may have defined otherwise
+        return sql.SQL('pg_catalog.textin(pg_catalog.enum_out({})) COLLATE "C"').format(value)
+    if _TEXTS.match(column.type):
         return sql.SQL('{} COLLATE "C"').format(value)
-    form = "{}::text COLLATE \"C\"" if _AS_TEXT.match(type_name) else "ROW({})::text COLLATE \"C\""
-    return sql.SQL(form).format(value)
+    shape = '{}::text COLLATE "C"' if _AS_TEXT.match(column.type) else 'ROW({})::text COLLATE "C"'
+    return sql.SQL(shape).format(value)
 
 
 def _column_hash(value: sql.Composable, type_name: str, method: Method) -> sql.Composable:
@@ -145,11 +177,9 @@ def digest(
     RowTooLarge where a row's text passes what a value can hold; ask again with `grain="columns"`, on both sides.
     """
     columns = sorted(table.column_names) if columns is None else columns
-    first, second = hashes(sql.SQL("x.v"), method)
     statement = sql.SQL(
-        "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum({first}), 0), COALESCE(pg_catalog.sum({second}), 0)"
-        " FROM {rows} AS x"
-    ).format(first=first, second=second, rows=hashable(table, columns, where=where, method=method, grain=grain))
+        "SELECT pg_catalog.count(*), COALESCE(pg_catalog.sum(x.first), 0), COALESCE(pg_catalog.sum(x.second), 0) FROM {} AS x"
+    ).format(hashed(table, columns, where=where, method=method, grain=grain))
     try:
         with connection.transaction():
             row = connection.execute(statement).fetchone()

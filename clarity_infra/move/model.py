@@ -42,6 +42,7 @@ class Column:
     not_null: bool
     default: str | None = None
     binary: bool = False  # whether its values may travel in COPY's binary format
+    enum: bool = False  # whether its type is an enum itself, not an array or a domain of one
 
 
 @dataclasses.dataclass(frozen=True)

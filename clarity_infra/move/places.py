@@ -193,17 +193,13 @@ def _key_of(shape: Shape) -> sql.Composed:
     return sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", column)) for column in names)
 
 
-def _not_there(
-    source: psycopg.Connection[Any], shaped: Mapping[Name, Shape], parent: Name, keys: frozenset[Key]
-) -> list[Key]:
+def _not_there(source: psycopg.Connection[Any], shaped: Mapping[Name, Shape], parent: Name, keys: frozenset[Key]) -> list[Key]:
     """The given-up rows that the source does not have in an older form either."""
     shape = shaped[parent]
     return [] if not keys or not shape.key else absent(source, shape, sorted(keys, key=str))
 
 
-def _referring(
-    target: psycopg.Connection[Any], shaped: Mapping[Name, Shape], reference: _Reference, parents: list[Key]
-) -> frozenset[Key]:
+def _referring(target: psycopg.Connection[Any], shaped: Mapping[Name, Shape], reference: _Reference, parents: list[Key]) -> frozenset[Key]:
     parent, child = shaped[reference.parent], shaped[reference.child]
     joined = sql.SQL(" AND ").join(
         sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Identifier("p", referred))

@@ -174,14 +174,14 @@ def _digests(source: psycopg.Connection[Any], target: psycopg.Connection[Any], t
 
 
 def _known_columns(connection: psycopg.Connection[Any], table: Table) -> list[str]:
-    """The table's columns that this side has: a missing one is told as such, not as an error of a query."""
+    """The table's columns that this side has, of the same type: others are told as such, not as an error of a query."""
     rows = connection.execute(
-        "SELECT a.attname::text FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid"
-        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s"
-        " AND a.attnum > 0 AND NOT a.attisdropped",
+        "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute a"
+        " JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped",
         (table.name.schema, table.name.name),
     ).fetchall()
-    return sorted({row[0] for row in rows} & set(table.column_names))
+    return sorted(name for name, _ in {(row[0], row[1]) for row in rows} & {(column.name, column.type) for column in table.columns})
 
 
 def _content(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: Table, a: Digest, b: Digest) -> list[str]:

@@ -1,77 +1,140 @@
 """How long do writers wait? A cut-over and the way back under a client's load, at several sizes: `python -m tests.cutover.bench`.
 
-Builds both databases once per size on an embedded server, lets a client write at 200 writes a second or more, and prints the
-longest gap it saw between two acknowledged writes, what was refused, and whether a write was lost.
+Clients in processes of their own write over the stand-in's data path; the rows that need not be carried lie in one narrow table. Prints
+the longest time any client was without an acknowledged write, first waiting, then refused, and what of its account was not true.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
+import dataclasses
+import multiprocessing
+import sys
 import time
-from pathlib import Path
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any, Literal
 
-from sandbox.postgres import UNLOGGED_SPEED, Server
-from tests.cutover.scene import Scene, build, writing
+import psycopg
+
+from tests.faults.application import Application
+from tests.faults.run import Command
+from tests.faults.stage import SIDES, House, Stage
+
+LIMIT = 1.0
+"""Seconds that a client may be without an acknowledged write at a cut-over; the way back is as long as there is to carry back."""
+
+_PROCESSES = 2
+_CLIENTS = 4
+_SETTLE = 3.0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What one process of clients tells at the end."""
+
+    waited: float
+    refused: float
+    written: int
+    seconds: float
+    wrong: list[str]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.cutover.bench", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 10_000_000])
+    parser.add_argument("--rate", type=float, default=320.0, help="writes a second that the clients try for")
+    parser.add_argument("--forward", action="store_true", help="measure the cut-over alone, not the way back")
     options = parser.parse_args()
-    print(f"{'rows':>12} {'direction':<10} {'took s':>8} {'gap s':>7} {'waited s':>9} {'refused':>8} {'writes/s':>9} {'carried':>8}  lost")
-    for rows in options.rows:
-        with tempfile.TemporaryDirectory(prefix="clarity-bench-") as folder:
-            Path(folder).chmod(0o755)
-            server = Server(Path(folder) / "server", settings={**UNLOGGED_SPEED, "shared_buffers": "512MB", "max_wal_size": "4GB"})
-            server.start()
-            try:
-                _measure(_scene(server, Path(folder), rows), rows)
-            finally:
-                server.remove()
-
-
-def _scene(server: Server, folder: Path, rows: int) -> Scene:
-    with server.connect() as root:
-        root.execute("CREATE ROLE bench LOGIN SUPERUSER PASSWORD 'bench'")
-        root.execute("CREATE ROLE app LOGIN PASSWORD 'bench'")
-        root.execute("CREATE DATABASE old")
-        root.execute("CREATE DATABASE clarity")
-    with server.connect("clarity") as root:
-        root.execute("GRANT CREATE ON SCHEMA public TO app")
-        root.execute("GRANT CREATE ON DATABASE clarity TO app")
-    scene = build(server, source="old", target="clarity", admin="bench", password="bench", owner="app", folder=folder / "drizzle")
-    fill = (
-        "SET session_replication_role = replica; INSERT INTO public.audit (what)"
-        f" SELECT 'what was done in step ' || g FROM generate_series(1, {rows}) AS g; ANALYZE"
+    commands: tuple[Command, ...] = ("cut over",) if options.forward else ("cut over", "go back")
+    heading = (
+        f"{'rows':>12} {'direction':<9} {'took s':>7} {'gap s':>6} {'waited':>7} {'refused':>8} {'writes/s':>9} {'carried':>8}  lost or twice"
     )
-    for database in ("old", "clarity"):
-        with server.connect(database) as root:
-            root.execute(fill.encode())
-            root.execute("VACUUM")
-    return scene
+    print(heading, flush=True)
+    good = True
+    with House(shared_buffers="512MB", max_wal_size="4GB", maintenance_work_mem="256MB") as house:
+        for rows in options.rows:
+            with house.stage(two_servers=False) as stage:
+                _fill(stage, rows)
+                for command in commands:
+                    good &= _measure(stage, rows, command, options.rate)
+    return 0 if good else 1
 
 
-def _measure(scene: Scene, rows: int) -> None:
-    for direction in ("forward", "back"):
-        with writing(scene) as writer:
-            time.sleep(2)
-            started = time.monotonic()
-            evidence = scene.cut_over() if direction == "forward" else scene.go_back()
-            took = time.monotonic() - started
-            time.sleep(2)
-            rate = len(writer.acknowledged) / (writer.acknowledged[-1] - writer.acknowledged[0])
-        found = (scene.on_target if direction == "forward" else scene.on_source)(
-            "SELECT place, title FROM public.requests WHERE place >= 100000"
-        )
-        lost = "none" if dict(found) == {key: text for key, text in writer.last.items() if text is not None} else "LOST"
-        waited = evidence.get("waited_seconds")
-        print(
-            f"{rows:>12,} {direction:<10} {took:>8.1f} {writer.gap():>7.2f} {waited if waited is not None else '':>9}"
-            f" {writer.refused:>8} {rate:>9.0f} {evidence['carried'] if direction == 'forward' else '':>8}  {lost}",
-            flush=True,
-        )
+def _fill(stage: Stage, rows: int) -> None:
+    """The same rows on both sides, as a copy leaves them."""
+    for side in SIDES:
+        with stage.root(side) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                "INSERT INTO public.audit (id, what) SELECT g + 1000000, 'what was done in step ' || g FROM generate_series(1, %s) AS g", (rows,)
+            )
+            connection.execute("SELECT setval('public.audit_id_seq', %s)", (rows + 2_000_000,))
+            connection.execute("VACUUM ANALYZE")
+            connection.execute("CHECKPOINT")
+
+
+def _measure(stage: Stage, rows: int, command: Command, rate: float) -> bool:
+    live: Literal["source", "target"] = "target" if command == "cut over" else "source"
+    # Each direction has keys of its own: a client's account begins with rows that are not there.
+    first = 0 if command == "cut over" else _PROCESSES
+    clients = [_start(stage, first + number, rate / _PROCESSES) for number in range(_PROCESSES)]
+    time.sleep(_SETTLE)
+    started = time.monotonic()
+    run = stage.start(command)
+    outcome = run.wait(900)
+    took = time.monotonic() - started
+    time.sleep(_SETTLE)
+    told = [_stop(pipe, process, stage.servers[live].url(stage.databases[live])) for pipe, process in clients]
+    wrong = [text for one in told for text in one.wrong] + ([] if outcome == "done" else [f"the run ended so: {outcome} {run.text}"])
+    longest = max(told, key=lambda one: one.waited + one.refused)
+    gap, speed = longest.waited + longest.refused, sum(one.written / one.seconds for one in told)
+    print(
+        f"{rows:>12,} {command:<9} {took:>7.1f} {gap:>6.2f} {longest.waited:>7.2f} {longest.refused:>8.2f} {speed:>9.0f}"
+        f" {_carried(stage, command):>8}  {'; '.join(wrong[:5]) or 'none'}",
+        flush=True,
+    )
+    return not wrong and (command != "cut over" or gap <= LIMIT)
+
+
+def _carried(stage: Stage, command: Command) -> int:
+    """Changes carried while writers waited, or those carried back."""
+    step = "fenced" if command == "cut over" else "gone back"
+    with stage.root("source") as connection:
+        row = connection.execute(
+            "SELECT facts FROM clarity_infra.clarity_infra_journal WHERE step = %s ORDER BY id DESC LIMIT 1", (step,)
+        ).fetchone()
+    carried = row[0]["carried"] if row else 0
+    return carried if isinstance(carried, int) else sum(sum(table.values()) for table in carried.values())
+
+
+def _start(stage: Stage, number: int, rate: float) -> tuple[Connection[Any, Any], ForkServerProcess]:
+    context = multiprocessing.get_context("forkserver")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_write, args=(theirs, stage.url(), number, rate), daemon=True)
+    process.start()
+    return ours, process
+
+
+def _stop(pipe: Connection[Any, Any], process: ForkServerProcess, live: str) -> Told:
+    pipe.send(live)
+    told = pipe.recv()
+    process.join(10)
+    assert isinstance(told, Told)
+    return told
+
+
+def _write(parent: Connection[Any, Any], url: str, number: int, rate: float) -> None:
+    """The life of a process of clients."""
+    application = Application(lambda: url, clients=_CLIENTS, rate=rate / _CLIENTS, slow=0.0, first=number * _CLIENTS)
+    started = time.monotonic()
+    with application:
+        live = parent.recv()
+        seconds = time.monotonic() - started
+    with psycopg.connect(live) as connection:
+        wrong = application.audit(connection)
+    parent.send(Told(*application.longest_gap(), application.written(), seconds, wrong))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -38,9 +38,7 @@ def new_scene(server: Server, tmp_path: Path) -> Iterator[Callable[..., Scene]]:
         with home.connect(target, user=admin, password=_PASSWORD) as connection:
             connection.execute(f"GRANT CREATE ON SCHEMA public TO {owner}")
             connection.execute(f"GRANT CREATE ON DATABASE {target} TO {owner}")
-        return build(
-            home, source=source, target=target, admin=admin, password=_PASSWORD, owner=owner, folder=tmp_path / f"drizzle{number}"
-        )
+        return build(home, source=source, target=target, admin=admin, password=_PASSWORD, owner=owner, folder=tmp_path / f"drizzle{number}")
 
     yield make
     for home, admin, owner, databases in made:

@@ -47,8 +47,10 @@ def test_each_reason_is_named(scene: Scene, tmp_path: Path) -> None:
         scene.on_source("DELETE FROM public.log")
     with scene.server.connect(scene.move.source.database) as root:
         root.execute("ALTER TABLE public.log DISABLE TRIGGER USER; DELETE FROM public.log")
-        root.execute("DO $$ DECLARE t name; BEGIN SELECT tgname INTO t FROM pg_trigger WHERE tgrelid = 'public.log'::regclass;"
-                     " EXECUTE format('ALTER TABLE public.log ENABLE ALWAYS TRIGGER %I', t); END $$")
+        root.execute(
+            "DO $$ DECLARE t name; BEGIN SELECT tgname INTO t FROM pg_trigger WHERE tgrelid = 'public.log'::regclass;"
+            " EXECUTE format('ALTER TABLE public.log ENABLE ALWAYS TRIGGER %I', t); END $$"
+        )
     reasons = refuse_clean_up(scene.move, monitoring=timedelta(hours=24), contents=True)
     assert [text for text in ("monitoring period", "1 write", "public.log was changed") if not any(text in r for r in reasons)] == []
     assert len(refuse_clean_up(scene.move, monitoring=AT_ONCE, acknowledged=1)) == 0

@@ -112,9 +112,7 @@ def test_a_migration_that_fails_changes_nothing(scene: Scene) -> None:
     assert scene.switch.calls == []
 
 
-def test_a_migration_that_fails_only_in_earnest_opens_the_source_again(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_migration_that_fails_only_in_earnest_opens_the_source_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> dict[str, object]:
         raise ClarityError("Migration 0001_agents fails.")
 
@@ -142,9 +140,7 @@ def test_a_switch_that_answers_with_an_error_is_asked_what_holds(scene: Scene, t
     scene.cut_over()
 
 
-def test_cloudflare_out_of_reach_after_the_switch_is_a_state_that_a_repeat_leaves(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cloudflare_out_of_reach_after_the_switch_is_a_state_that_a_repeat_leaves(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable() -> str:
         raise Unreachable("Cloudflare does not answer.")
 
@@ -178,8 +174,7 @@ def test_the_fence_counts_and_cannot_be_gone_round(scene: Scene) -> None:
         "INSERT INTO public.log VALUES ('x')",
         "DELETE FROM public.requests WHERE false",
         "TRUNCATE public.audit",
-        "MERGE INTO public.log USING (SELECT 1) AS s ON false"
-        " WHEN NOT MATCHED THEN INSERT VALUES ('x')",
+        "MERGE INTO public.log USING (SELECT 1) AS s ON false WHEN NOT MATCHED THEN INSERT VALUES ('x')",
     ):
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             scene.on_source(statement)
@@ -198,8 +193,10 @@ def test_a_capture_that_overflows_or_breaks_never_fails_a_write(scene: Scene, mo
         if point == "capture installed":
             scene.on_source("UPDATE public.requests SET title = title || '!'")
             with scene.server.connect(scene.move.source.database) as root:
-                root.execute("DROP TABLE " + str(root.execute(
-                    "SELECT oid::regclass FROM pg_class WHERE relname LIKE 'clarity_infra_notes%'").fetchone()[0]))  # type: ignore[index]
+                root.execute(
+                    "DROP TABLE "
+                    + str(root.execute("SELECT oid::regclass FROM pg_class WHERE relname LIKE 'clarity_infra_notes%'").fetchone()[0])
+                )  # type: ignore[index]
             scene.on_source("INSERT INTO public.requests (request_id) VALUES ('unnoted'); TRUNCATE public.messages")
 
     monkeypatch.setattr(faults, "fault", disturb)
@@ -238,8 +235,7 @@ def test_a_planted_bug_turns_the_harness_red(scene: Scene, monkeypatch: pytest.M
         monkeypatch.setattr(cutover, "set_sequences", lambda *_: None)
     else:
         monkeypatch.setattr(fence, "put_up", _only_when_settled(scene, fence.put_up))
-        monkeypatch.setattr(fence, "standing_of", lambda *_: fence.Standing(frozenset([scene.move.tables[0]]), frozenset())
-        )
+        monkeypatch.setattr(fence, "standing_of", lambda *_: fence.Standing(frozenset([scene.move.tables[0]]), frozenset()))
     with pytest.raises((ClarityError, AssertionError, psycopg.errors.UniqueViolation)):
         no_write_is_lost(scene)
 

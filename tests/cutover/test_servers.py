@@ -91,9 +91,7 @@ def held(scene: Scene, side: str) -> dict[str, list[str]]:
             name: sorted(
                 row[0]
                 for row in connection.execute(
-                    psycopg.sql.SQL("SELECT tableoid::regclass::text || ROW({0}.*)::text FROM {0}").format(
-                        psycopg.sql.Identifier(name)
-                    )
+                    psycopg.sql.SQL("SELECT tableoid::regclass::text || ROW({0}.*)::text FROM {0}").format(psycopg.sql.Identifier(name))
                 )
             )
             for name in MORE

@@ -11,10 +11,7 @@ from clarity_infra.move import state
 from clarity_infra.move.state import ANYWHERE, LAST, TRANSITIONS, Command, Facts, next_transition
 
 COMMANDS: tuple[Command, ...] = ("cut over", "go back")
-EVERY = [
-    Facts(*facts)
-    for facts in itertools.product((False, True), (False, True), sorted(ANYWHERE), (False, True))
-]
+EVERY = [Facts(*facts) for facts in itertools.product((False, True), (False, True), sorted(ANYWHERE), (False, True))]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

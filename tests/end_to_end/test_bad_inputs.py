@@ -249,7 +249,7 @@ class TestWithNothingMadeYet:
             assert result.changes["create"] > 30
             started = time.monotonic()
             output = scene.refused_by_engine("up", {"MASTER_DATABASE_URL": url})
-            assert time.monotonic() - started < 15 + 5  # the engine itself starts and ends in some of it
+            assert time.monotonic() - started < 15 + 15  # the engine itself starts and ends in some of it, on a busy machine in more
             assert "cannot be reached" in errors_of(output)[0]
             assert REMEDY in output
 

@@ -1,7 +1,8 @@
-"""Everything that can break, at every step, one after another: `python -m tests.faults` (about a quarter of an hour).
+"""Everything that can break, at every step, case after case: `python -m tests.faults` (about ten minutes).
 
 Prints a line a case: what broke where, how the run ended, the longest time a client was without an acknowledged write, and whether
-everything held. Ends with 1 where something did not, or where a point was never hit. `--only TEXT` runs the cases whose line holds it.
+everything held. Ends with 1 where something did not, or where a point was never hit. `--only "network|disk"` runs the cases
+whose line holds one of these words.
 """
 
 from __future__ import annotations
@@ -10,27 +11,22 @@ import argparse
 import sys
 import time
 
-from tests.faults.harness import COMMANDS, Case, Result, every_case, never_hit, points_of, table, try_out, without_fault
+from tests.faults.harness import COMMANDS, Result, never_hit, points_of, table, without_fault
+from tests.faults.side_by_side import say, side_by_side
 from tests.faults.stage import House
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--only", default="", help="words of a case's line: command, point, fault")
+    parser.add_argument("--jobs", type=int, default=3, help="cases at a time, each with servers of its own; most of the time is waiting")
     options = parser.parse_args()
     started = time.monotonic()
     with House() as house:
-        results = [_one(house, without_fault(command, two_servers=number % 2 == 1)) for number, command in enumerate(COMMANDS)]
-        cases = [case for case in every_case(points_of(results)) if options.only in f"{case.command} {case.point} {case.name}"]
-        results += [_one(house, case) for case in cases]
+        results = [say(house, without_fault(command, two_servers=number % 2 == 1)) for number, command in enumerate(COMMANDS)]
+    results += side_by_side(points_of(results), options.only, options.jobs)
     print(f"\n{table(results)}\n")
     return _verdict(results, time.monotonic() - started, partly=bool(options.only))
-
-
-def _one(house: House, case: Case) -> Result:
-    result = try_out(house, case)
-    print(f"{result.seconds:5.1f} s  " + "  ".join(result.row()), flush=True)
-    return result
 
 
 def _verdict(results: list[Result], seconds: float, *, partly: bool) -> int:

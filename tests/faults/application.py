@@ -21,11 +21,9 @@ FIRST_PLACE = 100_000
 """Keys of the application; smaller ones are of the rows that were copied."""
 
 _KEYS = 6
-_SLOW = 0.3
+SLOW = 0.3
 
-_PARENT = (
-    "INSERT INTO public.requests (request_id, title, place) VALUES (%s, %s, %s) ON CONFLICT (place) DO UPDATE SET title = excluded.title"
-)
+_PARENT = "INSERT INTO public.requests (request_id, title, place) VALUES (%s, %s, %s) ON CONFLICT (place) DO UPDATE SET title = excluded.title"
 _CHILD = "INSERT INTO public.messages (request_id, content) VALUES (%s, %s)"
 _UPDATE = "UPDATE public.requests SET title = %s WHERE place = %s"
 _DELETE = "DELETE FROM public.requests WHERE place = %s"
@@ -50,19 +48,20 @@ class State:
 
 
 class Client(threading.Thread):
-    """One client with a connection of its own, `rate` writes a second at most."""
+    """One client with a connection of its own, `rate` writes a second at most; `slow` is what some of its transactions last longer."""
 
-    def __init__(self, url: Callable[[], str], number: int, rate: float) -> None:
+    def __init__(self, url: Callable[[], str], number: int, rate: float, slow: float) -> None:
         super().__init__(name=f"client {number}", daemon=True)
-        self._url, self._number, self._pause = url, number, 1.0 / rate
-        self._next_key = FIRST_PLACE + number * 10_000
+        self._url, self._number, self._pause, self._slow = url, number, 1.0 / rate, slow
+        self.keys = range(FIRST_PLACE + number * 10_000, FIRST_PLACE + (number + 1) * 10_000)
+        self._next_key = self.keys.start
         self._keys = [self._new_key() for _ in range(_KEYS)]
         self._connection: psycopg.Connection[Any] | None = None
         self.over = threading.Event()
         self.states: dict[int, frozenset[State]] = {}
         self.lines: dict[str, bool] = {}
         self.acknowledged: list[float] = []
-        self.refused = 0
+        self.refused: list[float] = []
         self.problems: list[str] = []
 
     def run(self) -> None:
@@ -94,7 +93,7 @@ class Client(threading.Thread):
         else:
             work = [(_PARENT, (f"w{key}", text, key)), (_CHILD, (f"w{key}", text))]
             after = frozenset(state.written(text, text) for state in before)
-        outcome = self._transaction(work, _SLOW if mark % 17 == 7 else 0.0)
+        outcome = self._transaction(work, self._slow if mark % 17 == 7 else 0.0)
         if outcome == "nothing":
             return
         certain = outcome == "done"
@@ -106,19 +105,19 @@ class Client(threading.Thread):
                 self._keys[mark % _KEYS] = self._new_key()
 
     def _transaction(self, work: list[tuple[str, tuple[Any, ...]]], pause: float) -> str:
-        """"done" once the commit was answered, "nothing" where none can have happened, else "unknown"."""
+        """The outcome: done once the commit was answered, nothing where none can have happened, else unknown."""
         committing = False
         try:
             connection = self._connected()
             for statement, values in work:
                 connection.execute(statement.encode(), values)
-                time.sleep(pause)
+                time.sleep(pause / len(work))
             committing = True
             connection.commit()
             self.acknowledged.append(time.monotonic())
             return "done"
         except psycopg.errors.ReadOnlySqlTransaction:
-            self.refused += 1
+            self.refused.append(time.monotonic())
             self._go_on(0.02)
         except _VICTIM as error:
             self.problems.append(f"{type(error).__name__}: {error.diag.message_primary}")
@@ -153,10 +152,10 @@ class Client(threading.Thread):
 
 
 class Application:
-    """Some clients at work, from `__enter__` to `__exit__`."""
+    """Some clients at work, from `__enter__` to `__exit__`; `first` is the first one's number, which no other application's has."""
 
-    def __init__(self, url: Callable[[], str], *, clients: int = 4, rate: float = 20.0) -> None:
-        self.clients = [Client(url, number, rate) for number in range(clients)]
+    def __init__(self, url: Callable[[], str], *, clients: int = 4, rate: float = 20.0, slow: float = SLOW, first: int = 0) -> None:
+        self.clients = [Client(url, first + number, rate, slow) for number in range(clients)]
 
     def __enter__(self) -> Application:
         for client in self.clients:
@@ -180,10 +179,18 @@ class Application:
 
     def gap(self) -> float:
         """The longest time any client was without an acknowledged write, in seconds."""
-        return max(
-            (later - earlier for client in self.clients for earlier, later in zip(client.acknowledged, client.acknowledged[1:], strict=False)),
-            default=0.0,
+        return sum(self.longest_gap())
+
+    def longest_gap(self) -> tuple[float, float]:
+        """The same in its two parts: first the client waited, then it was refused."""
+        gaps = (
+            (later - earlier, earlier, later, client)
+            for client in self.clients
+            for earlier, later in zip(client.acknowledged, client.acknowledged[1:], strict=False)
         )
+        length, earlier, later, client = max(gaps, key=lambda gap: gap[0], default=(0.0, 0.0, 0.0, self.clients[0]))
+        refused = min((at for at in client.refused if earlier < at < later), default=later)
+        return length - (later - refused), later - refused
 
     def written(self) -> int:
         """Acknowledged writes."""
@@ -191,7 +198,7 @@ class Application:
 
     def refused(self) -> int:
         """Writes that a fence refused."""
-        return sum(client.refused for client in self.clients)
+        return sum(len(client.refused) for client in self.clients)
 
     def audit(self, connection: psycopg.Connection[Any]) -> list[str]:
         """What is not as the clients were told, in the live database: lost, there twice, or never written."""
@@ -207,7 +214,8 @@ class Application:
             there = (titles.get(key), sorted(messages.get(key, [])))
             if there not in [(state.title, sorted(state.messages)) for state in possible]:
                 found.append(f"key {key} is {there[0]!r} with {len(there[1])} messages, not {_shown(possible)}")
-        found += [f"key {key} was never acknowledged" for key in titles.keys() - states.keys()]
+        mine = {key for key in titles for client in self.clients if key in client.keys}
+        found += [f"key {key} was never acknowledged" for key in mine - states.keys()]
         lines = collections.Counter(row[0] for row in connection.execute("SELECT line FROM public.log WHERE line LIKE 'client %'"))
         for line, certain in ((line, certain) for client in self.clients for line, certain in client.lines.items()):
             if lines[line] not in ((1,) if certain else (0, 1)):

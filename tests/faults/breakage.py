@@ -7,6 +7,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
+
+import psycopg
 
 from sandbox.cloudflare import Fault
 from sandbox.cloudflare.faults import WRITES
@@ -51,7 +54,9 @@ def kill_backend(side: Side) -> Break:
     """The server process of one of the run's sessions is killed; PostgreSQL then ends all sessions and recovers."""
 
     def fault(stage: Stage, run: Run) -> None:
-        os.kill(stage.backends(side)[0], signal.SIGKILL)
+        with contextlib.closing(stage.root(side)) as witness:
+            os.kill(stage.backends(side)[0], signal.SIGKILL)
+            _until_it_ends(witness)
         run.go_on()
         _until_it_answers(stage, side)
 
@@ -134,13 +139,21 @@ def api_fault(kind: str, *, status: int = 500, count: int = _ALL, reads: bool = 
     return Fault(kind, status=status, count=count, seconds=seconds, methods=methods)  # type: ignore[arg-type]
 
 
+def _until_it_ends(witness: psycopg.Connection[Any]) -> None:
+    """The server ends every session once it has noticed; until then it would let another one in."""
+    with contextlib.suppress(psycopg.Error):
+        while True:
+            witness.execute("SELECT 1")
+            time.sleep(0.01)
+
+
 def _until_it_answers(stage: Stage, side: Side) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         try:
             stage.servers[side].connect().close()
             return
-        except Exception:
+        except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)

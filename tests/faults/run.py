@@ -20,7 +20,7 @@ from typing import Any, Literal
 from clarity_infra import hyperdrive_api
 from clarity_infra.errors import ClarityError
 from clarity_infra.hyperdrive_api import Hyperdrive, Origin, OriginSwitch
-from clarity_infra.move import capture, cutover, faults, fence
+from clarity_infra.move import capture, cutover, faults
 from clarity_infra.move.back import go_back, undo
 from clarity_infra.move.cleanup import clean_up, restore
 from clarity_infra.move.cutover import cut_over
@@ -50,6 +50,7 @@ class Order:
     backup: Path
     point: str = ""
     bug: Bug | None = None
+    lock_budget: float = 60.0
 
     def switch(self) -> OriginSwitch:
         """What the resource builds from its properties."""
@@ -84,7 +85,7 @@ def carry_out(parent: Connection, order: Order) -> None:
 
 def _command(order: Order, progress: Callable[[str], None]) -> None:
     run, move = uuid.uuid4(), order.move
-    crossing: dict[str, Any] = {"run": run, "lock_budget": 15.0, "alive": lambda: True, "progress": progress}
+    crossing: dict[str, Any] = {"run": run, "lock_budget": order.lock_budget, "alive": lambda: True, "progress": progress}
     if order.command == "cut over":
         cut_over(move, order.switch(), Migrations(order.migrations), **crossing)
     elif order.command == "go back":
@@ -107,7 +108,7 @@ def _plant(bug: Bug, switch: OriginSwitch) -> None:
             take(*args)
             return capture.Changes({}, frozenset())
 
-        capture.take = forget
+        capture.take = forget  # type: ignore[assignment]
         cutover.COUNTING = -1.0  # the counts under the lock would see it too
     elif bug == "sync skipped":
         cutover.set_sequences = lambda *_: None  # type: ignore[attr-defined]
@@ -120,4 +121,4 @@ def _plant(bug: Bug, switch: OriginSwitch) -> None:
             time.sleep(0.5)  # the writes of this moment are what is lost
             put_up(*args)
 
-        cutover.put_up_on_source = too_late
+        cutover.put_up_on_source = too_late  # type: ignore[assignment]

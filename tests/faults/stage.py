@@ -26,7 +26,7 @@ from clarity_infra.move.journal import Journal
 from clarity_infra.move.model import Move
 from clarity_infra.move.names import Name
 from sandbox.cloudflare import CloudflareApi
-from sandbox.postgres import UNLOGGED_SPEED, Server
+from sandbox.postgres import UNLOGGED_SPEED, Server, ServerError
 from tests.cutover.scene import ROWS, STRUCTURE, TABLES, copy_rows, migrations_folder
 from tests.faults.link import Link
 from tests.faults.run import Bug, Command, Order, carry_out
@@ -37,7 +37,8 @@ ACCOUNT = "f" * 32
 ADMIN, OWNER, PASSWORD = "admin", "app", "stage"
 DISK_MB = 40
 
-_SETTINGS = {**UNLOGGED_SPEED, "shared_buffers": "32MB", "max_connections": "80", "autovacuum_naptime": "1h"}
+# A server that loses an acknowledged commit when one of its processes dies would be blamed on the program.
+_SETTINGS = {**UNLOGGED_SPEED, "synchronous_commit": "on", "shared_buffers": "32MB", "max_connections": "80", "autovacuum_naptime": "1h"}
 
 
 @dataclasses.dataclass
@@ -67,11 +68,13 @@ class Stage:
         return "source" if place == (self.order.source.port, self.order.source.database) else "target"
 
     def writable(self) -> list[Side]:
-        """The sides that take a write now, tried by the role the application has there."""
+        """The sides that take a write now, tried by the role the application has there; one that keeps it waiting does not."""
         sides: list[Side] = []
-        for side, origin in (("source", self.order.source), ("target", self.order.target)):
-            with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.UndefinedTable):
+        for side in SIDES:
+            origin = self.order.source if side == "source" else self.order.target
+            with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.UndefinedTable, psycopg.errors.LockNotAvailable):
                 with self.servers[side].connect(self.databases[side], origin.user, origin.password) as connection:
+                    connection.execute("SET lock_timeout = '2s'")
                     connection.execute("UPDATE public.requests SET title = title WHERE false")
                 sides.append(side)
         return sides
@@ -109,9 +112,9 @@ class Stage:
             rows = connection.execute("SELECT relname FROM pg_class WHERE relname = ANY(%s) AND relkind = 'r'", (list(TABLES),)).fetchall()
         return [str(row[0]) for row in rows]
 
-    def start(self, command: Command, *, point: str = "", bug: Bug | None = None) -> Run:
-        """The command in a process of its own, which waits at `point`."""
-        return Run(dataclasses.replace(self.order, command=command, point=point, bug=bug))
+    def start(self, command: Command, *, point: str = "", bug: Bug | None = None, lock_budget: float = 60.0) -> Run:
+        """The command in a process of its own, which waits at `point`, and at most `lock_budget` seconds for writers."""
+        return Run(dataclasses.replace(self.order, command=command, point=point, bug=bug, lock_budget=lock_budget))
 
 
 class Run:
@@ -189,7 +192,8 @@ class Run:
 class House:
     """The servers and the stand-in for Cloudflare, for the time of a `with`; `stage` builds one case's databases on them."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        self._settings = {**_SETTINGS, **settings}
         self.folder = Path(tempfile.mkdtemp(prefix="clarity-faults-"))
         self.folder.chmod(0o755)
         self._stack = contextlib.ExitStack()
@@ -199,7 +203,7 @@ class House:
 
     def __enter__(self) -> House:
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self.servers = [Server(self.folder / name, settings=_SETTINGS) for name in ("one", "two")]
+        self.servers = [Server(self.folder / name, settings=self._settings) for name in ("one", "two")]
         for server in self.servers:
             self._stack.callback(server.remove)
             server.start()
@@ -237,9 +241,7 @@ class House:
         made.disk = self.disk if small_disk else None
         return made
 
-    def _stage(
-        self, stack: contextlib.ExitStack, servers: dict[Side, Server], databases: dict[Side, str], *, sent_to: Side
-    ) -> Stage:
+    def _stage(self, stack: contextlib.ExitStack, servers: dict[Side, Server], databases: dict[Side, str], *, sent_to: Side) -> Stage:
         links: dict[Side, Link] = {side: Link(servers[side].port) for side in SIDES}
         for link in links.values():
             stack.callback(link.close)
@@ -288,9 +290,11 @@ class House:
         self._made.add(key)
 
     def _database(self, server: Server, name: str, template: str, *, on_disk: bool = False) -> None:
+        # The other strategy logs a sequence's page as it stands, without the values the server may give out before it logs the
+        # next: after a crash the copy's sequence would give them out again.
         with server.connect() as root:
             root.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} {}").format(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy OWNER {} {}").format(
                     sql.Identifier(name),
                     sql.Identifier(template),
                     sql.Identifier(ADMIN),
@@ -352,6 +356,15 @@ def _fill(move: Move) -> None:
 
 
 def _drop(server: Server, database: str) -> None:
-    server.start()
-    with server.connect() as root:
-        root.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+    """Where a fault has just ended a server, it may still be recovering."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            server.start()
+            with server.connect() as root:
+                root.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+            return
+        except (ServerError, psycopg.OperationalError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

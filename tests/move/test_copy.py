@@ -326,11 +326,15 @@ def test_an_error_of_a_tool_names_it_and_no_password(filled: Scene) -> None:
     assert isinstance(tools, Tools)
 
 
+# Not `getrusage`: its maximum counts what the parent had at the time of the fork. In kB. (proc(5), /proc/pid/status)
+TELL_PEAK = "print('PEAK', next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')), flush=True)\n"
+
+
 def test_large_values_need_little_memory(filled: Scene) -> None:
     """60 MB in rows of 2 MB: the client's memory stays near a few rows."""
     filled.run_source("CREATE TABLE big (id integer, v text); ALTER TABLE big ALTER v SET STORAGE EXTERNAL;")
     filled.run_source("INSERT INTO big SELECT i, repeat(md5(i::text), 62500) FROM generate_series(1, 30) i")
-    script = "import resource\n" + CHILD + "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, flush=True)\n"
+    script = CHILD + TELL_PEAK
     urls = [
         filled.source_server.url(filled.source, filled.admin, ADMIN_PASSWORD),
         filled.target_server.url(filled.target, filled.admin, ADMIN_PASSWORD),
@@ -346,6 +350,45 @@ def test_large_values_need_little_memory(filled: Scene) -> None:
     assert peak < 150, f"{peak:.0f} MiB"
 
 
+def test_a_slow_target_slows_the_source_and_fills_no_memory(filled: Scene) -> None:
+    """The target's session stops for five seconds in a load of 200 MB: the source's waits with it, and the client keeps little."""
+    filled.run_source("CREATE TABLE big (id integer, v text)")
+    filled.run_source("INSERT INTO big SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, 200000) i")
+    script = CHILD + TELL_PEAK
+    urls = [
+        filled.source_server.url(filled.source, filled.admin, ADMIN_PASSWORD),
+        filled.target_server.url(filled.target, filled.admin, ADMIN_PASSWORD),
+    ]
+    command = [sys.executable, "-c", script, *urls, filled.owner, "big"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as child:
+        loading = at_work(filled.target_server, "clarity-infra copy rows", "COPY % FROM STDIN %")
+        os.kill(loading, signal.SIGSTOP)
+        try:
+            time.sleep(5)
+            sending = at_work(filled.source_server, "clarity-infra copy", "COPY % TO STDOUT %", within=0)
+        finally:
+            os.kill(loading, signal.SIGCONT)
+        printed, _ = child.communicate()
+    assert child.returncode == 0
+    assert sending
+    peak = int(printed.split("PEAK ")[1]) / 1024
+    assert peak < 150, f"{peak:.0f} MiB"
+
+
+def at_work(server: Server, application: str, statement: str, *, within: float = 30) -> int:
+    """The process of the session that runs a statement like this one, waited for."""
+    deadline = time.monotonic() + within
+    with server.connect() as superuser:
+        while True:
+            found = superuser.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state = 'active' AND query LIKE %s", (application, statement)
+            ).fetchone()
+            if found:
+                return int(found[0])
+            assert time.monotonic() < deadline, f"no session runs {statement}"
+            time.sleep(0.01)
+
+
 def test_rows_too_large_for_their_text_are_digested_column_by_column(filled: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row whose text the server cannot hold, here by a text made too long on purpose, in some ranges of a table only."""
     monkeypatch.setattr(rows, "PART_BYTES", 300_000)
@@ -353,7 +396,7 @@ def test_rows_too_large_for_their_text_are_digested_column_by_column(filled: Sce
 
     def too_long(columns: Any, *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
         row = original(columns, direct=direct, method=method, grain=grain)
-        if grain == "columns" or ("s", "public.state") not in columns:
+        if grain == "columns" or "public.state" not in [column.type for column in columns]:
             return row
         return sql.SQL("CASE WHEN t.id = 10000 THEN ROW(repeat('x', 2000000000)) ELSE {} END").format(row)
 

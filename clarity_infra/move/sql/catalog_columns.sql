@@ -1,6 +1,7 @@
 -- The live columns of each table, in order, and whether a value of the column's type means the same in another database when it
 -- travels in binary: built-in types but for those that hold an object's OID (reg*) or are not sent portably (tsvector, "char"-like
--- internals), and enums, domains, composites, ranges and arrays made of nothing else. Types of extensions travel as text.
+-- internals), and enums, domains, composites, ranges and arrays made of nothing else. Types of extensions travel as text. Last, whether
+-- the type is an enum.
 -- %(tables)s::oid[]
 WITH RECURSIVE used(root, oid) AS (
     SELECT DISTINCT a.atttypid, a.atttypid FROM pg_catalog.pg_attribute a
@@ -30,9 +31,11 @@ WITH RECURSIVE used(root, oid) AS (
      GROUP BY u.root
 )
 SELECT a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '', a.attidentity::text, a.attnotnull,
-       CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END, b.portable
+       CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END, b.portable,
+       t.typtype = 'e'
   FROM pg_catalog.pg_attribute a
   JOIN binary_types b ON b.root = a.atttypid
+  JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
  WHERE a.attrelid = ANY (%(tables)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attrelid, a.attnum
