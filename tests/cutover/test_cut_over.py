@@ -193,10 +193,9 @@ def test_a_capture_that_overflows_or_breaks_never_fails_a_write(scene: Scene, mo
         if point == "capture installed":
             scene.on_source("UPDATE public.requests SET title = title || '!'")
             with scene.server.connect(scene.move.source.database) as root:
-                root.execute(
-                    "DROP TABLE "
-                    + str(root.execute("SELECT oid::regclass FROM pg_class WHERE relname LIKE 'clarity_infra_notes%'").fetchone()[0])
-                )  # type: ignore[index]
+                found = root.execute("SELECT oid::regclass FROM pg_class WHERE relname LIKE 'clarity_infra_notes%'").fetchone()
+                assert found is not None
+                root.execute("DROP TABLE " + str(found[0]))
             scene.on_source("INSERT INTO public.requests (request_id) VALUES ('unnoted'); TRUNCATE public.messages")
 
     monkeypatch.setattr(faults, "fault", disturb)
