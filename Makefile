@@ -5,8 +5,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAGE ?= cutover
 PYTEST ?=
-# Most of a test's time is waiting for servers and engines, so more of them than there are cores pay.
-WORKERS ?= 3
+# Test files that run at the same time; each worker has servers of its own, and two leave the timed tests enough room on two cores.
+WORKERS ?= 2
 
 .PHONY: help up preview down clean test bench bench-cutover faults lint
 
