@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
@@ -391,11 +391,3 @@ def _check_tls(sslmode: str, host: str, name: str, allow_weak_tls: bool) -> None
 
 
 _URL_FORM = "the form is postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, special characters percent-encoded."
-
-
-def redacted(text: str, secrets: Mapping[str, str]) -> str:
-    """`text` with every value of `secrets` replaced by its name; a safety net for the messages of other people's code."""
-    for name, value in secrets.items():
-        if value:
-            text = text.replace(value, f"<{name}>").replace(quote(value, safe=""), f"<{name}>")
-    return text

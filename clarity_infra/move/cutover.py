@@ -46,8 +46,6 @@ REMOVAL_BUDGET = 2.0
 # Rows are counted under the lock where the last counts took no longer than this (seconds); the digests afterwards count anyway.
 COUNTING = 0.3
 
-STEPS_IN_SOURCE = ("fenced", "cut over", "lifted", "gone back")
-
 
 def cut_over(
     move: Move,

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.errors import Refused
 from clarity_infra.move import journal
 from clarity_infra.move.names import Name
-from clarity_infra.move.owners import Owner, acting_as, owners
+from clarity_infra.move.owners import Owner, acting_as, every_owner, owners
 from clarity_infra.move.queries import query
 
 TRIGGER_PREFIX = f"{journal.PREFIX}_fence_"
@@ -246,12 +246,5 @@ def set_trigger_state(connection: psycopg.Connection, table: Name, trigger: str,
 def _owned(connection: psycopg.Connection, tables: Iterable[Name]) -> list[tuple[Name, Owner]]:
     """Each table with its owner, in a fixed order; raises ClarityError for one that is gone."""
     names = sorted(set(tables))
-    found = owners(connection, names)
-    gone = [str(name) for name in names if name not in found]
-    if gone:
-        raise ClarityError(
-            f'Not in database "{connection.info.dbname}": {", ".join(gone)}.',
-            unchanged="Nothing was changed.",
-            remedy="correct `tables`, or raise copyRevision to make the copy afresh.",
-        )
+    found = every_owner(connection, names)
     return [(name, found[name]) for name in names]

@@ -22,10 +22,10 @@ from itertools import groupby
 import psycopg
 from psycopg import sql
 
-from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.errors import Refused
 from clarity_infra.move.model import Progress
 from clarity_infra.move.names import Name
-from clarity_infra.move.owners import Owner, acting_as, owners
+from clarity_infra.move.owners import Owner, acting_as, every_owner
 from clarity_infra.move.queries import query
 
 # The share of `deadlock_timeout` an attempt may take, all tables together.
@@ -106,14 +106,7 @@ def lock_out_writers(connection: psycopg.Connection, tables: Iterable[Name], *, 
 
 
 def _by_owner(connection: psycopg.Connection, names: list[Name]) -> Iterator[tuple[Owner, Iterator[Name]]]:
-    found = owners(connection, names)
-    gone = [str(name) for name in names if name not in found]
-    if gone:
-        raise ClarityError(
-            f'Not in database "{connection.info.dbname}": {", ".join(gone)}.',
-            unchanged="Nothing was changed.",
-            remedy="correct `tables`, or raise copyRevision to make the copy afresh.",
-        )
+    found = every_owner(connection, names)
     return groupby(names, key=lambda name: found[name])
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
 from psycopg import sql
 
+from clarity_infra.errors import ClarityError
 from clarity_infra.move.names import Name
 from clarity_infra.move.queries import query
 
@@ -36,6 +37,19 @@ def _look(connection: psycopg.Connection, tables: Iterable[Name]) -> list[tuple[
     listed = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
     rows = connection.execute(query("owners_of_tables"), listed)
     return [(Name(schema, name), Owner(role, inherited), oid) for schema, name, role, inherited, oid in rows]
+
+
+def every_owner(connection: psycopg.Connection, names: Sequence[Name]) -> dict[Name, Owner]:
+    """`owners` of tables that must all be there; raises ClarityError that names those which are gone."""
+    found = owners(connection, names)
+    gone = [str(name) for name in names if name not in found]
+    if gone:
+        raise ClarityError(
+            f'Not in database "{connection.info.dbname}": {", ".join(gone)}.',
+            unchanged="Nothing was changed.",
+            remedy="correct `tables`, or raise copyRevision to make the copy afresh.",
+        )
+    return found
 
 
 @contextmanager
