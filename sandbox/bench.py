@@ -290,6 +290,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="only ways whose name holds this text; may be repeated")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="clarity-bench-"))
+    folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     settings = {"shared_buffers": "256MB", "max_wal_size": "8GB", "checkpoint_timeout": "30min", "maintenance_work_mem": "256MB"}
     bindir = wheel_bindir() if options.postgres == 18 else Path("/usr/lib/postgresql/15/bin")

@@ -43,6 +43,8 @@ NEAR = 500
 LONGEST_HOLD = 10.0
 # A failed run tries this long (seconds) to take its capture away again; what is left is harmless, and the next run's to remove.
 REMOVAL_BUDGET = 2.0
+# A failed run asks the source this long (seconds) whether its fence was committed.
+STATE_BUDGET = 5.0
 # Rows are counted under the lock where the last counts took no longer than this (seconds); the digests afterwards count anyway.
 COUNTING = 0.3
 
@@ -141,13 +143,14 @@ class _CutOver:
         # Counting large tables takes seconds; done any later, what is written meanwhile would be left to carry under the lock.
         counting = self._count(rows, shaped)
         fence.prepare(way.source, way.move.stack, way.tables)
-        estimate = self._bring_near(rows, tables, shaped)
+        with way.steps.taking("bring near, without a lock"):
+            estimate = self._bring_near(rows, tables, shaped)
         limit = max(LONGEST_HOLD, 3 * estimate + 5)
         hold = lock_out_writers(lock, way.tables, budget=self.lock_budget, progress=way.progress)
         reach("source locked")
         watch = Watch(lock, (rows,), limit=limit)
         try:
-            with watch:
+            with watch, way.steps.taking("carry the rest, writers wait"):
                 carried = self._carry_rest(lock, rows, tables, shaped, count=counting <= COUNTING)
                 reach("rest carried")
                 self._raise_fence(lock, hold, carried, waited, counted=counting <= COUNTING)
@@ -354,8 +357,20 @@ class _CutOver:
         ) from None
 
     def _source_fenced(self) -> bool:
-        with self.way.move.source.connect(purpose="cut-over state") as fresh:
-            return bool(fence.standing_of(fresh, self.way.move.stack).in_force)
+        """Asked over a fresh connection, as often as it takes for some seconds: a server that just lost sessions may refuse the first."""
+        deadline = time.monotonic() + STATE_BUDGET
+        while True:
+            try:
+                with self.way.move.source.connect(purpose="cut-over state") as fresh:
+                    return bool(fence.standing_of(fresh, self.way.move.stack).in_force)
+            except (ClarityError, psycopg.Error) as error:
+                if time.monotonic() > deadline:
+                    raise ClarityError(
+                        f"The source cannot be asked whether it was fenced: {error if isinstance(error, ClarityError) else _reason(error)}",
+                        unchanged="No write is lost: the source alone takes writes, or none does until the same command is run again.",
+                        remedy="run the same command again once the server answers; it goes on from what it finds.",
+                    ) from None
+            time.sleep(0.25)
 
     def _remove_capture(self) -> None:
         """Best effort: what is left is found by name and removed by the next run."""
@@ -459,7 +474,9 @@ class _CutOver:
         if ended:
             way.progress(f"ended {ended} session(s) of the application on the old database")
         evidence = self._evidence(ended)
-        differences = self._prove(evidence)
+        with way.steps.taking("prove both sides equal"):
+            differences = self._prove(evidence)
+        evidence["steps"] = way.steps.json()
         if way.snapshot is not None:
             way.snapshot.close()  # what it read it holds against the removal of triggers
             way.snapshot = None

@@ -182,6 +182,8 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._timer.cancel()
+        # A cut under way must not outlive the hold: the next connection may be given the descriptor it is about to shut down.
+        self._timer.join()
         self._thread.join(timeout=HEARTBEAT)
 
     def _beat(self) -> None:
