@@ -4,11 +4,14 @@ A stand-in for the part of Cloudflare's API (`/client/v4`) that concerns Hyperdr
 Every answer has the envelope `success`, `errors`, `messages`, `result`. Besides, `/__control` is for tests:
 
     GET    /__control                     pending faults, and whether origins are refused
-    POST   /__control                     {"faults": [Fault...], "refuse_origins": bool, "clear": bool}
+    POST   /__control                     {"faults": [Fault...], "refuse_origins": bool, "clear": bool,
+                                           "tunnels": [{"host", "client_id", "client_secret", "port"}...],
+                                           "services": [{"id", "port"}...]}
     GET    /__control/log                 the requests so far
     GET    /__control/connection/{id}     {"connection_string": ..., "connections": [...]} of a config
 
-It asks for the token that may write, as it gives connection strings away.
+It asks for the token that may write, as it gives connection strings away. Tunnels (hosts behind Cloudflare Access) and services
+(Workers VPC) lead to a port of the loopback address, and are remembered until the process ends.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from sandbox.cloudflare.configs import Configs
 from sandbox.cloudflare.datapath import DataPath, PooledConnection
 from sandbox.cloudflare.errors import ApiError, invalid
 from sandbox.cloudflare.faults import WRITES, Fault, Faults, Request, RequestLog
-from sandbox.cloudflare.origin import Network
+from sandbox.cloudflare.origin import Network, Tunnel
 from sandbox.cloudflare.store import Record, Store
 
 _PREFIX = "/client/v4"
@@ -52,8 +55,9 @@ class CloudflareApi:
 
     state: the file everything is remembered in; one that exists is read. token: may read and write; read_only_token:
     may read. account: the one account the tokens are good for; None: any. max_configs: of an account. pool_idle:
-    seconds a pooled origin connection is kept unused, and used on after the origin was changed. private_origins:
-    whether addresses of private networks count as the loopback address does. port: 0 for a free one.
+    seconds a pooled origin connection is kept unused, and used on after the origin was changed. cache_speed: how much
+    faster than a clock the seconds of a config's caching go by. private_origins: whether addresses of private networks
+    count as the loopback address does. port: 0 for a free one.
 
         with CloudflareApi(tmp_path / "state", token="t") as api:
             httpx.get(f"{api.base_url}/ips")
@@ -68,6 +72,7 @@ class CloudflareApi:
         account: str | None = None,
         max_configs: int = 10,
         pool_idle: float = 600.0,
+        cache_speed: float = 1.0,
         private_origins: bool = False,
         port: int = 0,
     ) -> None:
@@ -77,7 +82,7 @@ class CloudflareApi:
         self.faults = Faults()
         self._log = RequestLog()
         self._network = Network(private_origins=private_origins)
-        self._data_path = DataPath(self._network, pool_idle)
+        self._data_path = DataPath(self._network, pool_idle, cache_speed)
         store = Store(state)
         self.certificates = Certificates(store)
         self.configs = Configs(store, self.certificates, self._data_path, max_configs)
@@ -122,9 +127,17 @@ class CloudflareApi:
         """Where a client of the config connects. Raises ApiError."""
         return self.configs.connection_string(config_id)
 
+    def stall(self, *pauses: float) -> None:
+        """Holds up all clients for so many seconds, looking once at what came for them between two pauses; returns at once."""
+        self._data_path.stall(*pauses)
+
     def connections(self, config_id: str) -> list[PooledConnection]:
         """The config's connections to origins. Raises ApiError."""
         return self.configs.connections(config_id)
+
+    def cached(self, config_id: str) -> int:
+        """How many answers the config's cache keeps. Raises ApiError."""
+        return self.configs.cached(config_id)
 
     @property
     def refuse_origins(self) -> bool:
@@ -134,6 +147,14 @@ class CloudflareApi:
     @refuse_origins.setter
     def refuse_origins(self, refuse: bool) -> None:
         self._network.refuse_origins = refuse
+
+    def add_tunnel(self, host: str, *, client_id: str, client_secret: str, port: int) -> None:
+        """Puts a port of the loopback address behind Access, as `host`, for one service token."""
+        self._network.tunnels[host] = Tunnel(client_id, client_secret, ("127.0.0.1", port))
+
+    def add_service(self, service_id: str, *, port: int) -> None:
+        """Makes a Workers VPC service that leads to a port of the loopback address."""
+        self._network.services[service_id] = ("127.0.0.1", port)
 
     def note(self, method: str, path: str, body: Any, status: int | None) -> None:
         self._log.add(method, path, body, status)
@@ -290,8 +311,12 @@ def _control(api: CloudflareApi, method: str, path: str, body: Record) -> Any:
         api.faults.clear()
     try:
         api.faults.add(*(Fault(**fault) for fault in body.get("faults", [])))
-    except TypeError as error:
-        raise invalid(f"A fault is not understood: {error}.") from None
+        for tunnel in body.get("tunnels", []):
+            api.add_tunnel(**tunnel)
+        for service in body.get("services", []):
+            api.add_service(service["id"], port=service["port"])
+    except (TypeError, KeyError) as error:
+        raise invalid(f"The request is not understood: {error}.") from None
     if "refuse_origins" in body:
         api.refuse_origins = bool(body["refuse_origins"])
     return {"faults": api.faults.pending(), "refuse_origins": api.refuse_origins}

@@ -3,7 +3,8 @@
 The fields are those of the installed `cloudflare` SDK (5.9, types/hyperdrive), the rules those of Cloudflare's
 documentation: a config is accepted only when its origin could be logged in to; the password is never given back; PUT
 states the whole config, and what it leaves out returns to its default; custom caching is dropped where caching is
-disabled. Origins behind Access or a Workers VPC, and MySQL, are refused: nothing here stands for those services.
+disabled. An origin is public, behind Access, or reached by a Workers VPC service, with the fields of one of the three.
+MySQL and integrations are refused: nothing here stands for those services.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.cloudflare.certificates import Certificates
-from sandbox.cloudflare.datapath import DataPath, PooledConnection
+from sandbox.cloudflare.datapath import DEFAULT_LIMIT, DataPath, PooledConnection, Serving
 from sandbox.cloudflare.errors import NAME_TAKEN, QUOTA, ApiError, invalid, not_found
 from sandbox.cloudflare.origin import Origin, OriginRefused, Tls
 from sandbox.cloudflare.store import Record, Store
 
 _KIND = "configs"
 _FIELDS = {"name", "origin", "caching", "mtls", "origin_connection_limit"}
-_ORIGIN_FIELDS = {"scheme", "host", "port", "database", "user", "password"}
+_LOGIN_FIELDS = {"scheme", "database", "user", "password"}
+_PUBLIC_WAY, _ACCESS_WAY, _SERVICE_WAY = {"host", "port"}, {"host", "access_client_id", "access_client_secret"}, {"service_id"}
+_ORIGIN_FIELDS = _LOGIN_FIELDS | _PUBLIC_WAY | _ACCESS_WAY | _SERVICE_WAY
+_SECRETS = ("password", "access_client_secret")
 _CACHING_FIELDS = {"disabled", "max_age", "stale_while_revalidate"}
 _MTLS_FIELDS = {"ca_certificate_id", "mtls_certificate_id", "sslmode"}
 _KEPT = {"id", "created_on", "restarted_on", "local"}
@@ -78,7 +82,7 @@ class Configs:
             del stated["name"]
         merged = {key: value for key, value in record.items() if key in _FIELDS} | stated
         if isinstance(stated.get("origin"), dict):
-            merged["origin"] = record["origin"] | stated["origin"]
+            merged["origin"] = _merged(record["origin"], stated["origin"])
         whole = _whole(merged)
         if "origin" in stated or "mtls" in stated:
             self._check_origin(account, whole)
@@ -108,6 +112,11 @@ class Configs:
         self._anywhere(config_id)
         return self._data_path.connections(config_id)
 
+    def cached(self, config_id: str) -> int:
+        """How many answers its cache keeps."""
+        self._anywhere(config_id)
+        return self._data_path.cached(config_id)
+
     def certificates_in_use(self, account: str) -> set[str]:
         records = self._store.all(_KIND, account).values()
         return {value for record in records for key, value in record.get("mtls", {}).items() if key != "sslmode"}
@@ -119,14 +128,12 @@ class Configs:
             kept = {key: value for key, value in record.items() if key in _KEPT}
             changed = {**stated, **kept, "modified_on": _now()}
             self._store.put(_KIND, account, changed["id"], changed)
-            limit = changed.get("origin_connection_limit")
-            self._data_path.change(changed["id"], self._origin(account, changed), limit)
+            self._data_path.change(changed["id"], self._serving(account, changed))
         return _shown(changed)
 
     def _open(self, account: str, record: Record) -> None:
-        local, limit = record["local"], record.get("origin_connection_limit")
-        origin = self._origin(account, record)
-        local["port"] = self._data_path.open(record["id"], origin, limit, local["password"], local["port"])
+        local = record["local"]
+        local["port"] = self._data_path.open(record["id"], self._serving(account, record), local["password"], local["port"])
         self._store.put(_KIND, account, record["id"], record)
 
     def _check_origin(self, account: str, stated: Record) -> None:
@@ -134,6 +141,9 @@ class Configs:
             self._data_path.check(self._origin(account, stated))
         except OriginRefused as refused:
             raise ApiError(400, refused.code, refused.message) from None
+
+    def _serving(self, account: str, record: Record) -> Serving:
+        return Serving(self._origin(account, record), record.get("origin_connection_limit") or DEFAULT_LIMIT, record.get("caching", {}))
 
     def _origin(self, account: str, record: Record) -> Origin:
         told, mtls = record["origin"], record.get("mtls", {})
@@ -143,7 +153,7 @@ class Configs:
             self._certificates.authority(account, authority) if authority else None,
             self._certificates.client(account, client) if client else None,
         )
-        return Origin(told["host"], told["port"], told["database"], told["user"], told["password"], tls)
+        return Origin(**{"host": "", "port": 0, **{key: value for key, value in told.items() if key != "scheme"}}, tls=tls)
 
     def _refuse_one_more(self, account: str, name: str) -> None:
         self._refuse_taken_name(account, name)
@@ -186,12 +196,26 @@ def _origin_fields(stated: Record) -> Record:
     origin = _stated(stated.get("origin"), _ORIGIN_FIELDS, "origin")
     if origin.get("scheme") not in ("postgres", "postgresql"):
         raise invalid("origin.scheme must be postgres or postgresql.")
-    origin.setdefault("port", 5432)
-    fields: Record = {key: _text(origin, key) for key in ("host", "database", "user", "password", "scheme")}
+    way = _SERVICE_WAY if "service_id" in origin else _ACCESS_WAY if "access_client_id" in origin else _PUBLIC_WAY
+    if mixed := sorted(set(origin) - _LOGIN_FIELDS - way):
+        raise invalid(f"origin has the fields of two ways to a database: {', '.join(sorted(way))}, and {', '.join(mixed)}.")
+    if way is _SERVICE_WAY and stated.get("mtls"):
+        raise invalid("mtls cannot be used with origin.service_id.")
+    fields: Record = {key: _text(origin, key) for key in sorted((_LOGIN_FIELDS | way) - {"port"})}
     for key in ("database", "user"):
         if len(fields[key].encode()) > _LONGEST_NAME:
             raise invalid(f"origin.{key} is longer than {_LONGEST_NAME} bytes.")
+    if way is not _PUBLIC_WAY:
+        return fields
+    origin.setdefault("port", 5432)
     return {**fields, "port": _number(origin, "port", lambda port: 0 < port < 65_536)}
+
+
+def _merged(origin: Record, stated: Record) -> Record:
+    """An origin with single fields changed; those of another way to the database take the place of its own."""
+    way = next((way for way in (_SERVICE_WAY, _ACCESS_WAY, _PUBLIC_WAY) if set(stated) & (way - {"host"})), None)
+    kept = origin if way is None else {key: value for key, value in origin.items() if key in _LOGIN_FIELDS | way}
+    return kept | stated
 
 
 def _caching(stated: Record) -> Record:
@@ -240,7 +264,7 @@ def _number(record: Record, key: str, fits: Callable[[int], bool]) -> int:
 
 def _shown(record: Record) -> Record:
     shown = {key: value for key, value in record.items() if key != "local"}
-    shown["origin"] = {key: value for key, value in record["origin"].items() if key != "password"}
+    shown["origin"] = {key: value for key, value in record["origin"].items() if key not in _SECRETS}
     return shown
 
 

@@ -1,18 +1,19 @@
 """Where do clients connect? A port of the loopback address for each config, which behaves as its Hyperdrive does.
 
-Two things the real service has are missing: reads are not cached, whatever a config's `caching` says, and a query that
-runs for a minute is not ended.
+One thing the real service has is missing: a query that runs for a minute is not ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sandbox.cloudflare import origin as origins
+from sandbox.cloudflare.cache import Cache
 from sandbox.cloudflare.origin import Network, Origin
 from sandbox.cloudflare.pool import Pool
 from sandbox.cloudflare.session import ClientSession, Sessions
@@ -22,6 +23,15 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 60
 """Connections of a config that sets no limit: that of a paid plan."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What of a config concerns its clients."""
+
+    origin: Origin
+    limit: int
+    caching: Mapping[str, Any]
 
 
 @dataclass
@@ -44,9 +54,10 @@ class PooledConnection:
 class DataPath:
     """The pools of all configs, in an event loop of their own thread. Its methods may be called from any thread."""
 
-    def __init__(self, network: Network, idle_seconds: float) -> None:
+    def __init__(self, network: Network, idle_seconds: float, cache_speed: float) -> None:
         self._network = network
         self._idle_seconds = idle_seconds
+        self._cache_speed = cache_speed
         self._doors: dict[str, _Door] = {}
         self._sessions: Sessions = {}
         self._loop = asyncio.new_event_loop()
@@ -67,21 +78,33 @@ class DataPath:
         """Tries an origin as Hyperdrive does before it accepts it. Raises OriginRefused."""
         self._do(origins.check(origin, self._network))
 
-    def open(self, config_id: str, origin: Origin, limit: int | None, password: str, port: int) -> int:
+    def open(self, config_id: str, serving: Serving, password: str, port: int) -> int:
         """Begins to serve a config on `port`, or on a free one where that is 0 or taken; gives the port."""
-        return self._do(self._open(config_id, origin, limit or DEFAULT_LIMIT, password, port))
+        return self._do(self._open(config_id, serving, password, port))
 
-    def change(self, config_id: str, origin: Origin, limit: int | None) -> None:
-        """New connections go to `origin` from now on; pooled ones are used on."""
+    def change(self, config_id: str, serving: Serving) -> None:
+        """New connections go to the new origin from now on; pooled ones are used on, kept answers given on."""
 
         async def change() -> None:
-            self._doors[config_id].pool.change(origin, limit or DEFAULT_LIMIT)
+            pool = self._doors[config_id].pool
+            pool.cache.configure(serving.caching)
+            pool.change(serving.origin, serving.limit)
 
         self._do(change())
 
     def restart(self, config_id: str) -> None:
         """Drains the pool: no transaction that begins after this runs on a connection from before it."""
         self._do(self._doors[config_id].pool.restart())
+
+    def stall(self, *pauses: float) -> None:
+        """Passes nothing on for so many seconds, with one look at what has arrived between two pauses. Returns at once."""
+
+        def pause(*left: float) -> None:
+            if left[1:]:
+                self._loop.call_soon(pause, *left[1:])
+            time.sleep(left[0])
+
+        self._loop.call_soon_threadsafe(pause, *pauses)
 
     def connections(self, config_id: str) -> list[PooledConnection]:
         async def look() -> list[PooledConnection]:
@@ -97,14 +120,20 @@ class DataPath:
 
         return self._do(look())
 
+    def cached(self, config_id: str) -> int:
+        """How many answers a config's cache keeps."""
+        return self._doors[config_id].pool.cache.kept()
+
     def close(self, config_id: str) -> None:
         """Stops serving a config and ends its clients."""
         door = self._doors.pop(config_id, None)
         if door is not None:
             self._do(self._close(door))
 
-    async def _open(self, config_id: str, origin: Origin, limit: int, password: str, port: int) -> int:
-        pool = Pool(origin, limit, self._idle_seconds, self._network)
+    async def _open(self, config_id: str, serving: Serving, password: str, port: int) -> int:
+        cache = Cache(self._cache_speed)
+        cache.configure(serving.caching)
+        pool = Pool(serving.origin, serving.limit, self._idle_seconds, self._network, cache)
         clients: set[asyncio.Task[None]] = set()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

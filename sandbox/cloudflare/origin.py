@@ -49,16 +49,28 @@ class OriginRefused(Exception):
         self.sqlstate = sqlstate
 
 
+@dataclass(frozen=True)
+class Tunnel:
+    """Where a host behind Access leads, and the service token that it lets in."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    place: tuple[str, int]
+
+
 @dataclass
 class Network:
     """What lies between the service and its origins.
 
     private_origins: whether addresses of private networks are taken as those of the loopback network are.
-    refuse_origins: whether every new connection fails, as if a firewall stood before it.
+    refuse_origins: whether every new connection fails, as if a firewall stood before it. tunnels: the hosts behind Cloudflare
+    Access by name. services: the Workers VPC services by ID, each a host and a port.
     """
 
     private_origins: bool = False
     refuse_origins: bool = False
+    tunnels: dict[str, Tunnel] = field(default_factory=dict)
+    services: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def is_near(self, address: Address) -> bool:
         return address.is_loopback or (self.private_origins and address.is_private)
@@ -86,7 +98,10 @@ class Tls:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a config's database is, and as whom to log in. Two that are equal are the same origin to a pool."""
+    """Where a config's database is, and as whom to log in. Two that are equal are the same origin to a pool.
+
+    Behind Access the host has no port, by a Workers VPC service there is neither.
+    """
 
     host: str
     port: int
@@ -94,6 +109,9 @@ class Origin:
     user: str
     password: str = field(repr=False)
     tls: Tls = Tls()
+    access_client_id: str = ""
+    access_client_secret: str = field(default="", repr=False)
+    service_id: str = ""
 
 
 class OriginConnection:
@@ -118,6 +136,11 @@ class OriginConnection:
         """Sends a simple query and waits for its end. Raises ServerRefused, ProtocolError."""
         await self.wire.send(query(text))
         self.status = (await receive_until_ready(self.wire))[-1].body
+
+    async def ask(self, text: str) -> list[Message]:
+        """Sends a simple query and gives the messages of its answer. Raises ServerRefused, ProtocolError."""
+        await self.wire.send(query(text))
+        return await receive_until_ready(self.wire)
 
     async def reset(self) -> None:
         """Makes the session as it was after its login. Raises ServerRefused, ProtocolError."""
@@ -184,7 +207,7 @@ async def _open(origin: Origin, network: Network) -> Wire:
     """A connection on which nothing was said but about TLS. Raises OriginRefused."""
     if network.refuse_origins:
         raise OriginRefused(2011, "Connection refused: the stand-in was told to refuse origins.")
-    connected, is_near = await _reach(origin, network)
+    connected, is_near = await _reach(_place(origin, network), network)
     loop = asyncio.get_running_loop()
     try:
         await loop.sock_sendall(connected, request_packet(SSL_REQUEST))
@@ -194,7 +217,7 @@ async def _open(origin: Origin, network: Network) -> Wire:
         streams = await asyncio.open_connection(
             sock=connected,
             ssl=origin.tls.context() if offers_tls else None,
-            server_hostname=origin.host if offers_tls else None,
+            server_hostname=(origin.host or origin.service_id) if offers_tls else None,
         )
         return Wire(*streams)
     except ssl.SSLError as error:
@@ -208,29 +231,44 @@ async def _open(origin: Origin, network: Network) -> Wire:
         raise
 
 
-async def _reach(origin: Origin, network: Network) -> tuple[socket.socket, bool]:
+def _place(origin: Origin, network: Network) -> tuple[str, int]:
+    """The host and port behind the way to an origin. Raises OriginRefused."""
+    if origin.service_id:
+        if origin.service_id not in network.services:
+            raise OriginRefused(2010, f"Cannot connect: there is no Workers VPC service {origin.service_id}.")
+        return network.services[origin.service_id]
+    if not origin.access_client_id:
+        return origin.host, origin.port
+    tunnel = network.tunnels.get(origin.host)
+    if tunnel is None or (tunnel.client_id, tunnel.client_secret) != (origin.access_client_id, origin.access_client_secret):
+        raise OriginRefused(2010, f"Cannot connect to {origin.host}: Cloudflare Access does not let this client in.")
+    return tunnel.place
+
+
+async def _reach(place: tuple[str, int], network: Network) -> tuple[socket.socket, bool]:
     """A TCP connection, and whether it is one to a near network. Raises OriginRefused."""
     loop = asyncio.get_running_loop()
+    host, port = place
     try:
-        found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
-        raise OriginRefused(2008, f"Bad hostname: {origin.host} cannot be resolved.") from None
-    refusal = OriginRefused(2010, f"Cannot connect to {origin.host}:{origin.port}.")
-    for family, kind, protocol, _, place in found:
-        address = ipaddress.ip_address(str(place[0]).split("%", maxsplit=1)[0])
+        raise OriginRefused(2008, f"Bad hostname: {host} cannot be resolved.") from None
+    refusal = OriginRefused(2010, f"Cannot connect to {host}:{port}.")
+    for family, kind, protocol, _, resolved in found:
+        address = ipaddress.ip_address(str(resolved[0]).split("%", maxsplit=1)[0])
         is_near = network.is_near(address)
         if not (address.is_global or is_near):
-            refusal = OriginRefused(2009, f"{origin.host} is not a public IP address.")
+            refusal = OriginRefused(2009, f"{host} is not a public IP address.")
             continue
         candidate = socket.socket(family, kind, protocol)
         candidate.setblocking(False)
         try:
-            await loop.sock_connect(candidate, place)
+            await loop.sock_connect(candidate, resolved)
             return candidate, is_near
         except ConnectionRefusedError:
-            refusal = OriginRefused(2011, f"Connection refused by {origin.host}:{origin.port}.")
+            refusal = OriginRefused(2011, f"Connection refused by {host}:{port}.")
         except OSError as error:
-            refusal = OriginRefused(2010, f"Cannot connect to {origin.host}:{origin.port}: {error.strerror}.")
+            refusal = OriginRefused(2010, f"Cannot connect to {host}:{port}: {error.strerror}.")
         except BaseException:
             candidate.close()
             raise

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sandbox.cloudflare.origin import Network, Origin, OriginConnection, connect
+from sandbox.cloudflare.cache import Cache
+from sandbox.cloudflare.origin import Network, Origin, OriginConnection, OriginRefused, connect
 from sandbox.cloudflare.wire import ProtocolError, ServerRefused
 
 WAIT_SECONDS = 15.0
@@ -44,11 +45,12 @@ class Member:
 class Pool:
     """The connections of one config. Everything here runs in one event loop.
 
-    limit: how many there may be. idle_seconds: how long an unused one is kept, and how long one to a former origin is
-    used on after the change.
+    cache: the answers that are kept for its clients. limit: how many there may be. idle_seconds: how long an unused one
+    is kept, and how long one to a former origin is used on after the change.
     """
 
-    def __init__(self, origin: Origin, limit: int, idle_seconds: float, network: Network) -> None:
+    def __init__(self, origin: Origin, limit: int, idle_seconds: float, network: Network, cache: Cache) -> None:
+        self.cache = cache
         self._origin = origin
         self._limit = limit
         self._idle_seconds = idle_seconds
@@ -139,6 +141,7 @@ class Pool:
     async def _open(self) -> Member:
         try:
             member = Member(await connect(self._origin, self._network))
+            await self._learn(member)
             if member.connection.origin != self._origin:  # it was changed while the login was under way
                 member.old_until = time.monotonic() + self._idle_seconds
             self._members.add(member)
@@ -146,6 +149,13 @@ class Pool:
         finally:
             self._opening -= 1
             await self._tell()
+
+    async def _learn(self, member: Member) -> None:
+        try:
+            await self.cache.learn(member.connection)
+        except ProtocolError:
+            member.connection.close()
+            raise OriginRefused(2010, "The connection to the database was lost.") from None
 
     async def _watch(self, member: Member) -> None:
         """Notices the end of an idle connection: a server that was stopped, or a session that was terminated."""

@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import re
 import secrets
 import struct
+import time
 from collections.abc import MutableMapping
+from dataclasses import dataclass, field
 
+from sandbox.cloudflare.cache import LARGEST_ANSWER, Key
 from sandbox.cloudflare.origin import OriginRefused
 from sandbox.cloudflare.pool import Member, Pool
 from sandbox.cloudflare.wire import (
@@ -37,12 +41,26 @@ _AUTHENTICATED = Message(b"R", struct.pack("!i", 0))
 _ASK_FOR_PASSWORD = Message(b"R", struct.pack("!i", 3))
 _READY = Message(b"Z", b"I")
 
+_WAITS_FOR_ITS_SYNC = (b"P", b"B", b"D", b"E", b"C")
+_TOLD_AT_ANY_TIME = (b"N", b"S", b"A")
+# Of a simple query, or of a Parse after its statement's name.
+_SETS = re.compile(rb"(?:[^\0]*\0)?\s*(?:set|reset)\b", re.IGNORECASE)
+
 Sessions = MutableMapping[bytes, "ClientSession"]
 """The clients of all pools by the key with which they may cancel."""
 
 
+@dataclass
+class _Asked:
+    """A query that the cache may keep the answer to, sent at `at` on the monotonic clock."""
+
+    key: Key
+    at: float
+    answer: bytearray = field(default_factory=bytearray)
+
+
 class ClientSession:
-    """One client, from its first byte to its last."""
+    """One client, from its first byte to its last. One that has settings of its own is given no kept answers."""
 
     def __init__(self, client: Wire, pool: Pool, password: str, sessions: Sessions) -> None:
         self._client = client
@@ -53,11 +71,14 @@ class ClientSession:
         self._member: Member | None = None
         self._answers: asyncio.Task[None] | None = None
         self._releases: set[asyncio.Task[None]] = set()
+        self._ended = False
         self._unanswered = 0
         self._unsynced = False
         self._copying = False
         self._last_request = b""
         self._prepared: dict[bytes, Message] = {}
+        self._asked: _Asked | None = None
+        self._has_settings = False
 
     async def run(self) -> None:
         """Serves the client until it leaves or the origin ends the connection under it."""
@@ -122,15 +143,44 @@ class ClientSession:
         return self._unanswered == 0 and not self._unsynced
 
     async def _pass_requests_on(self) -> None:
+        request: list[Message] = []
         while (message := await self._client.receive()).kind != b"X":
-            member = self._member or await self._attach()
+            if self._ended:  # it belongs to a transaction that died: on another connection it would be run alone
+                return
+            request.append(message)
+            if message.kind in _WAITS_FOR_ITS_SYNC:
+                continue
+            kept = self._kept_answer(request)
+            if kept is None:
+                await self._pass_on(request)
+            else:
+                await self._client.send_bytes(kept)
+            request = []
+
+    def _kept_answer(self, request: list[Message]) -> bytes | None:
+        """The answer that the cache has for a request; where it has none yet, the origin's will be kept."""
+        if not self._waits_for_nothing or (self._member is not None and self._member.connection.status != b"I"):
+            return None
+        self._asked = None
+        self._has_settings = self._has_settings or any(_SETS.match(message.body) for message in request if message.kind in (b"Q", b"P"))
+        key = None if self._has_settings else self._pool.cache.key(request, self._prepared)
+        if key is None:
+            return None
+        answer = self._pool.cache.find(key)
+        if answer is None:
+            self._asked = _Asked(key, time.monotonic())
+        return answer
+
+    async def _pass_on(self, request: list[Message]) -> None:
+        member = self._member or await self._attach()
+        for message in request:
             self._note(message)
-            try:
-                await member.connection.wire.send(message)
-            except ProtocolError:
-                if self._answers is not None:
-                    await self._answers  # it passes the server's last words on
-                raise
+        try:
+            await member.connection.wire.send(*request)
+        except ProtocolError:
+            if self._answers is not None:
+                await self._answers  # it passes the server's last words on
+            raise
 
     def _note(self, message: Message) -> None:
         """Keeps count of the answers that are due; the server ignores a Sync while it reads the rows of a COPY."""
@@ -168,9 +218,23 @@ class ClientSession:
         was_free = self._is_free_of(member)
         self._part(reusable=False)
         if not was_free:
+            self._ended = True
             self._client.close()
 
+    def _keep_answer(self, message: Message) -> None:
+        """Gathers the origin's answer to a query that the cache may keep, and has it kept once it is whole."""
+        if self._asked is None or message.kind in _TOLD_AT_ANY_TIME:
+            return
+        self._asked.answer += message.encoded()
+        if message.kind == b"E" or len(self._asked.answer) > LARGEST_ANSWER:
+            self._asked = None
+        elif message.kind == b"Z":
+            if message.body == b"I":
+                self._pool.cache.keep(self._asked.key, bytes(self._asked.answer), self._asked.at)
+            self._asked = None
+
     def _note_answer(self, member: Member, message: Message) -> None:
+        self._keep_answer(message)
         if message.kind == b"Z":
             self._unanswered -= 1
             member.connection.status = message.body

@@ -277,6 +277,113 @@ def test_a_deleted_config_ends_its_clients(hyperdrive: Hyperdrive) -> None:
             _one(client, WHERE)
 
 
+# The cache
+
+NOTES = "SELECT note FROM notes ORDER BY id"
+
+
+@pytest.fixture
+def hasty(make: Callable[..., Hyperdrive], tmp_path: Path) -> Iterator[Hyperdrive]:
+    """One whose cache's 75 seconds are over after one and a half."""
+    with CloudflareApi(tmp_path / "hasty", token="writes", cache_speed=50) as api:
+        yield make(api)
+
+
+def _write(hyperdrive: Hyperdrive, note: str, database: str | None = None) -> None:
+    with hyperdrive.server.connect(database or hyperdrive.old) as admin:
+        admin.execute("INSERT INTO notes (note) VALUES (%s)", (note,))
+
+
+def _notes(client: psycopg.Connection, **how: Any) -> list[str]:
+    return [note for (note,) in client.execute(NOTES if not how.get("params") else f"{NOTES} LIMIT %s", **how)]
+
+
+@pytest.mark.parametrize("how", [{}, {"params": (9,)}, {"params": (9,), "prepare": True}, {"prepare": True}], ids=str)
+def test_a_repeated_read_is_answered_from_the_cache_until_that_is_too_old(hasty: Hyperdrive, how: dict[str, Any]) -> None:
+    """By the simple protocol, by the extended one, and with a statement that was prepared; for other clients of the config too."""
+    with hasty.connect() as client, hasty.connect() as other:
+        for each in (client, other):
+            each.execute("SELECT note FROM notes WHERE id = %s", **{**how, "params": (0,)})  # both have a connection, and its statements
+        _write(hasty, "first")
+        for each in (client, other) if how.get("prepare") else ():  # a statement's first use prepares it, which is passed on
+            assert _notes(each, **how) == ["first"]
+        assert _notes(client, **how) == ["first"]
+        kept = time.monotonic()
+        _write(hasty, "second")
+        assert _notes(client, **how) == _notes(other, **how) == ["first"], "a config's clients share its cache"
+        time.sleep(1.3 - (time.monotonic() - kept))
+        assert _notes(client, **how) == ["first"], "fresh for 60 s of its own, stale for 15 more"
+        time.sleep(1.6 - (time.monotonic() - kept))
+        assert _notes(client, **how) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT note FROM notes FOR UPDATE",
+        "SELECT note, current_user FROM notes",
+        "SELECT note, now() FROM notes",
+        "SELECT note, nextval('notes_id_seq') FROM notes",
+        "SELECT note, fickle() FROM notes",
+        "SELECT note FROM notes; SELECT note FROM notes",
+        "WITH gone AS (DELETE FROM notes WHERE false RETURNING note) SELECT note FROM notes UNION ALL SELECT note FROM gone",
+        "SELECT n_tup_ins FROM pg_stat_user_tables",
+        "TABLE notes",
+    ],
+)
+def test_only_what_reads_and_nothing_else_is_kept(hasty: Hyperdrive, query: str) -> None:
+    with hasty.server.connect(hasty.old) as admin:
+        admin.execute("CREATE FUNCTION fickle() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1'")
+    with hasty.connect() as client:
+        _write(hasty, "first")
+        rows = len(client.execute(query).fetchall())
+        _write(hasty, "second")
+        asked_again = len(client.execute(query).fetchall())
+        if query == "TABLE notes":  # the one that is kept: the others are not for a reason of their own
+            assert (rows, asked_again) == (1, 1)
+        elif "pg_stat" not in query:
+            assert (rows, asked_again) == (1, 2)
+        assert hasty.api.cached(hasty.config_id) == (1 if query == "TABLE notes" else 0)
+
+
+def test_a_transaction_and_a_session_with_settings_read_for_themselves(hasty: Hyperdrive) -> None:
+    with hasty.connect() as client:
+        assert _notes(client) == []
+        _write(hasty, "first")
+        with client.transaction():
+            assert _notes(client) == ["first"]
+        assert _notes(client) == [], "outside of it the kept answer is given"
+        client.execute("SET search_path = public")
+        assert _notes(client) == ["first"]
+
+
+def test_an_error_and_a_read_with_caching_off_are_not_kept(hasty: Hyperdrive) -> None:
+    with hasty.connect() as client:
+        for _ in range(2):
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                client.execute("SELECT 1/0")
+        hasty._ask_api("PATCH", "", {"caching": {"disabled": True}})
+        assert _notes(client) == []
+        _write(hasty, "first")
+        assert _notes(client) == ["first"]
+        assert hasty.api.cached(hasty.config_id) == 0
+
+
+def test_what_was_kept_is_given_after_caching_was_switched_off_and_the_origin_changed_until_its_age(hasty: Hyperdrive) -> None:
+    """What the cut-over has to wait for: neither purges anything."""
+    with hasty.connect() as client:
+        _write(hasty, "old")
+        _write(hasty, "new", hasty.new)
+        assert _notes(client) == ["old"]
+        kept = time.monotonic()
+        hasty._ask_api("PATCH", "", {"caching": {"disabled": True}})
+        hasty.switch(hasty.new)
+        hasty.restart()
+        assert _notes(client) == ["old"]
+        time.sleep(1.6 - (time.monotonic() - kept))
+        assert _notes(client) == ["new"]
+
+
 # The protocol
 
 
@@ -437,3 +544,18 @@ def test_the_application_s_driver_works_and_follows_a_switch(hyperdrive: Hyperdr
     hyperdrive.restart()
     printed = json.loads(node("node", "--input-type=module", "-e", script, url=url))
     assert printed == {"where": hyperdrive.new, "sum": 28, "notes": notes}
+
+
+def test_what_was_sent_in_a_transaction_that_died_reaches_no_other_session(hyperdrive: Hyperdrive) -> None:
+    """Its first statement was lost with its connection: the next one must not run alone, and be committed, on another."""
+    for _ in range(3):
+        with pytest.raises(psycopg.Error), hyperdrive.connect() as client:
+            client.execute("BEGIN")
+            # The session's last words are read after the first pause; its end and the client's statement together after the second.
+            hyperdrive.api.stall(0.4, 0.4)
+            hyperdrive.terminate(hyperdrive.old)
+            time.sleep(0.5)
+            client.execute("INSERT INTO notes (note) VALUES ('alone')")
+        hyperdrive.settled()
+        with hyperdrive.server.connect(hyperdrive.old) as admin:
+            assert _one(admin, "SELECT count(*) FROM notes") == 0
