@@ -8,7 +8,7 @@ PYTEST ?=
 # Test files that run at the same time; each worker has servers of its own, and two leave the timed tests enough room on two cores.
 WORKERS ?= 2
 
-.PHONY: help up preview down clean test bench bench-cutover faults lint
+.PHONY: help up preview down smoke clean test bench bench-cutover faults lint
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 - \2/p' Makefile | awk -F' - ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -21,6 +21,9 @@ preview: $(VENV)/.installed ## Show what the next `make up` would do, and change
 
 down: $(VENV)/.installed ## Go back: pulumi destroy
 	@$(RUN) -m sandbox down
+
+smoke: $(VENV)/.installed ## Try the application where it is now (URL=https://... SMOKE="--path /health": a deployed one, which is only read)
+	@$(RUN) -m sandbox smoke $(if $(URL),--url "$(URL)") $(SMOKE)
 
 clean: ## Stop the sandbox and remove it (the tools stay)
 	@if [ -d .sandbox ]; then $(MAKE) --no-print-directory $(VENV)/.installed && $(RUN) -m sandbox clean; fi
@@ -42,5 +45,5 @@ lint: $(VENV)/.installed ## Check style and types
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt toolchain/make-venv
+$(VENV)/.installed: requirements.txt requirements-dev.txt policy/requirements.txt toolchain/make-venv
 	@PYTHON="$(PYTHON)" toolchain/make-venv $(VENV)

@@ -8,19 +8,21 @@ import json
 
 import pulumi
 
-from clarity_infra import program
+from clarity_infra import outputs, program
 from clarity_infra.database import ClarityDatabase, Password
 from clarity_infra.database_settings import AUDIT
-from clarity_infra.hyperdrive import HyperdriveConfig, new_origin, old_caching, old_origin
+from clarity_infra.hyperdrive import HyperdriveConfig, OriginAuthority, new_mtls, new_origin, old_caching, old_mtls, old_origin
 from clarity_infra.resources.access_check import AccessCheck
 from clarity_infra.resources.claim import Claim
 from clarity_infra.resources.cutover import Cutover
 from clarity_infra.resources.database_copy import DatabaseCopy
 from clarity_infra.resources.database_settings import DatabaseSettings
 from clarity_infra.resources.env_file import EnvFileResource
+from clarity_infra.resources.old_login import OldLogin
 from clarity_infra.resources.rollback import Rollback
 from clarity_infra.resources.source_cleanup import SourceCleanup
 from clarity_infra.resources.way_back import WayBack
+from clarity_infra.resources.wrangler_file import WranglerFileResource
 from clarity_infra.secret import secret
 
 
@@ -55,38 +57,64 @@ granted = database.grant_tables(copy)
 access = AccessCheck("access", after(*granted), password=password.clear, **program.access_inputs(settings, found))
 
 # The switch: rows, fence, migrations and Hyperdrive's origin by `Cutover`, then what Pulumi declares follows it.
-old = secret(pulumi.Output.all(way_back.hyperdrive, way_back.originPassword).apply(lambda both: old_origin(*both)))
-new = secret(pulumi.Output.all(way_back.hyperdrive, password.clear).apply(lambda both: new_origin(both[0], settings, both[1])))
-origins = {"oldOrigin": old, "newOrigin": new, **program.switch_inputs(settings)}
+recorded, access_secret = way_back.hyperdrive, way_back.originAccessSecret
+old = secret(pulumi.Output.all(recorded, way_back.originPassword, access_secret).apply(lambda known: old_origin(*known)))
+new = secret(pulumi.Output.all(recorded, password.clear, access_secret).apply(lambda known: new_origin(known[0], settings, *known[1:])))
+authority = OriginAuthority("origin-ca", settings) if configuration.hyperdrive_ca_file else None
+mtls = {
+    "oldMtls": recorded.apply(old_mtls),
+    "newMtls": pulumi.Output.all(recorded, authority.id if authority else "").apply(lambda known: new_mtls(known[0], settings, known[1])),
+}
+origins = {"oldOrigin": old, "newOrigin": new, **mtls, "caching": recorded.apply(old_caching), **program.switch_inputs(settings)}
 cutover = Cutover("cutover", after(access), **program.side_inputs(settings, found), **origins)
 config = (
-    HyperdriveConfig("hyperdrive", settings, recorded=way_back.hyperdrive, origin=new if side == "target" else old, after=[cutover])
+    HyperdriveConfig(
+        "hyperdrive-second" if configuration.hyperdrive_way == "second-config" else "hyperdrive",
+        settings,
+        recorded=recorded,
+        origin=new if side == "target" else old,
+        mtls=mtls["newMtls" if side == "target" else "oldMtls"],
+        seen=not found.unseen,
+        after=[cutover],
+    )
     if configuration.cloudflare_account_id
     else None
 )
-url = password.clear.apply(lambda clear: settings.target.with_login(configuration.user, clear).url())
+url = password.clear.apply(lambda clear: settings.target.with_login(settings.rotation.current, clear).url())
 env_inputs = {
     "path": program.env_path(settings),
     "values": secret(url.apply(lambda text: json.dumps(program.env_values(settings, text)))),
     "before": way_back.envBefore,
     "variables": program.env_variables(settings),
+    "logins": list(settings.rotation.logins),
 }
 env_file = EnvFileResource("env-file", after(cutover, *([config] if config else [])), side=side, **env_inputs)
 
+wrangler = program.wrangler_inputs(settings)
+wrangler_file = (
+    [WranglerFileResource("wrangler-file", after(cutover), stack=stack, side=side, hyperdriveId=config.id, **wrangler)]
+    if wrangler and config
+    else []
+)
+
 # The end of the move, and the way back from anywhere before it.
-cleanup = SourceCleanup("source-cleanup", after(env_file), stack=stack, active=settings.at_least("cleanup"))
-caching = way_back.hyperdrive.apply(old_caching)
-Rollback("rollback", after(cleanup, env_file, copy, access), caching=caching, **origins, **env_inputs)
+cleanup = SourceCleanup("source-cleanup", after(env_file), **program.cleanup_inputs(settings, cutover.evidence))
+old_login = OldLogin("old-login", after(access, cleanup, *wrangler_file), **program.old_login_inputs(settings, found))
+Rollback("rollback", after(old_login, cleanup, env_file, copy, access, *wrangler_file), **origins, **env_inputs)
 
 pulumi.export("stage", settings.stage)
 pulumi.export("database", configuration.database)
 pulumi.export("user", configuration.user)
+pulumi.export("login", settings.rotation.current)
 pulumi.export("databaseUrl", secret(url))
+pulumi.export("readWriteUrl", program.read_write_url(settings, password))
 pulumi.export("hyperdriveId", config.id if config else None)
-pulumi.export("hyperdrive", {"id": config.id, **program.origins_shown(settings, way_back.hyperdrive)} if config else None)
-pulumi.export(
-    "evidence",
-    {"copy": copy.evidence, "access": access.found, "cutover": cutover.evidence, "cleanup": cleanup.evidence},
-)
+pulumi.export("hyperdrive", {"id": config.id, **program.origins_shown(settings, recorded)} if config else None)
+done = {"copy": copy.evidence, "cutover": cutover.evidence, "cleanup": cleanup.evidence}
+for title, line in outputs.summary(**done).items():
+    pulumi.export(title, line)
+pulumi.export("evidence", outputs.evidence(access=access.found, **done))
 pulumi.export("warnings", audit.warnings)
+pulumi.export("cloudflareAddresses", program.addresses(settings, found))
 pulumi.export("nextSteps", program.next_steps(settings))
+pulumi.export("readme", outputs.readme())

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from clarity_infra import guard, migration_url
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused, Unreachable
 from clarity_infra.move.back import would_lose
@@ -23,6 +24,8 @@ from clarity_infra.move.cleanup import cleaned, restore
 from clarity_infra.move.status import status
 from clarity_infra.move.survey import survey
 from clarity_infra.move.verify import verify_move
+from clarity_infra.report.account import look
+from clarity_infra.report.file import write
 from clarity_infra.review import existing_objects
 from clarity_infra.settings import PROJECT, Settings, explain
 
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; prints its answer as text, or as JSON with `--json`; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        code, text, data = options.answer(_settings(options), options)
+        code, text, data = options.answer(options) if options.without_settings else options.answer(_settings(options), options)
     except ClarityError as error:
         code, text, data = 2 if isinstance(error, ConfigurationError | Unreachable) else 1, explain(error), {"error": explain(error)}
     print(json.dumps(data, indent=2, default=str) if options.json else text, file=sys.stdout if code < 2 or options.json else sys.stderr)
@@ -79,9 +82,56 @@ def _restore(settings: Settings, options: argparse.Namespace) -> Answer:
     return 0, f"Restored, and fenced: {', '.join(done['restored'])}.\nnext: {step}", {**done, "next_steps": [step]}
 
 
+def _guard(options: argparse.Namespace) -> Answer:
+    """A preview that did not come to its end has shown nothing to judge, so it does not pass either."""
+    try:
+        resources, preview = guard.planned(sys.stdin.read() if str(options.preview) == "-" else options.preview.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{options.preview} cannot be read: {type(error).__name__}.", remedy="name the preview's JSON.") from None
+    except guard.Unreadable as error:
+        raise ConfigurationError(str(error), remedy="pulumi preview --json --show-sames > preview.json") from None
+    broken = guard.violations(resources, guard.Terms.at_present(options.monitoring_hours))
+    failed = guard.failures(preview)
+    lines = [*(f"the preview failed: {text}" for text in failed), *map(str, broken)]
+    data = {
+        "looked_at": len(resources),
+        "failed": failed,
+        "violations": [{"rule": found.rule, "urn": found.urn, "text": found.text} for found in broken],
+    }
+    passed = f"{len(resources)} resources keep all {len(guard.RULES)} rules."
+    return (1, "\n".join(lines), data) if lines else (0, passed, data)
+
+
+def _report(settings: Settings, options: argparse.Namespace) -> Answer:
+    account = look(settings.move, next_steps=_next_steps(settings, settings.stage), origins=_origins(options))
+    folder = options.folder or settings.report_folder or settings.folder
+    try:
+        path = write(account, folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The report cannot be written into {folder}: {error.strerror or error}.", remedy="name another folder with --folder."
+        ) from None
+    return 0, str(path), {"report": str(path)}
+
+
+def _origins(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Hyperdrive's origins before and after the move, which the stack's outputs know; None without a stack."""
+    pulumi = shutil.which("pulumi")
+    if options.source or pulumi is None:
+        return None
+    command = [pulumi, "stack", "output", "hyperdrive", "--json", "--non-interactive", *(["--stack", options.stack] if options.stack else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
+    if done.returncode:
+        return None
+    found: dict[str, Any] | None = json.loads(done.stdout)
+    return found
+
+
 def _next_steps(settings: Settings, stage: str) -> list[str]:
     following = {"": "provision", "provision": "copy", "copy": "cutover", "cutover": "cleanup"}.get(stage)
-    return [f"pulumi config set stage {following} --stack {settings.stack} && pulumi up --stack {settings.stack}"] if following else []
+    steps = [f"pulumi config set stage {following} --stack {settings.stack} && pulumi up --stack {settings.stack}"] if following else []
+    migrating = migration_url.next_step(settings) if stage in ("cutover", "cleanup") else ""
+    return [*([migrating] if migrating else []), *steps]
 
 
 def _target_exists(settings: Settings) -> bool:
@@ -157,14 +207,28 @@ def _parser() -> argparse.ArgumentParser:
         ("verify", _verify, "whether the target is equal to the source, row for row and object for object"),
         ("status", _status, "which stage, which side takes writes, how old the evidence is, what is next"),
         ("rollback", _rollback, "with --dry-run: what going back would carry or lose"),
+        ("report", _report, "writes an HTML file: what was moved, the evidence, where the time went, what is next"),
         ("restore", _restore, "writes: brings the old tables back from the clean-up's backup, fenced"),
     ):
         command = commands.add_parser(name, parents=[common], help=text, description=text)
-        command.set_defaults(answer=answer)
+        command.set_defaults(answer=answer, without_settings=False)
         if name == "restore":
             command.add_argument("--backup", type=Path, help="the archive (default: the one the clean-up recorded)")
+        if name == "report":
+            command.add_argument("--folder", type=Path, help="where the file goes (default: reportFolder)")
         if name == "rollback":
             command.add_argument("--dry-run", action="store_true", help="only count")
+    text = "whether a preview breaks a rule: nothing deleted, no secret in plain text, TLS, nothing for PUBLIC, no early clean-up"
+    command = commands.add_parser("guard", help=text, description=text)
+    command.set_defaults(answer=_guard, without_settings=True)
+    command.add_argument("preview", type=Path, help="the output of `pulumi preview --json --show-sames`, or - for stdin")
+    command.add_argument(
+        "--monitoring-hours",
+        type=float,
+        default=guard.MONITORING_HOURS,
+        help="the shortest time between cut-over and clean-up (default: %(default)s)",
+    )
+    command.add_argument("--json", action="store_true", help="the answer as JSON")
     return parser
 
 

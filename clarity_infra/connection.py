@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import tempfile
@@ -21,6 +22,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+from clarity_infra.move.names import quoted
 
 # Strongest last; libpq's own words. https://www.postgresql.org/docs/current/libpq-ssl.html
 SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -178,6 +180,10 @@ class Endpoint:
         login = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
         return f"postgresql://{login}@{host}:{self.port}/{quote(self.database, safe='')}" + (f"?{text}" if text else "")
 
+    def dbname(self) -> str:
+        """The database as PostgreSQL's tools take it in `--dbname`, where a plain name with "=" in it would be read as a connection string."""
+        return make_conninfo("", dbname=self.database)
+
     def conninfo(self, **more: str | int) -> str:
         """libpq's connection string with the password: a secret, for `psycopg.connect` only."""
         parameters = dict(self.parameters)
@@ -245,7 +251,7 @@ class Endpoint:
                 raise ClarityError(
                     f'"{self.user}" cannot act as "{role}" in {self.label()}: {error.diag.message_primary}.',
                     unchanged="Nothing was changed.",
-                    remedy=f'make the admin a member: GRANT "{role}" TO "{self.user}"',
+                    remedy=f"make the admin a member: GRANT {quoted(role)} TO {quoted(self.user)}",
                 ) from None
 
     def _cannot_connect(self, error: psycopg.OperationalError) -> ClarityError:
@@ -263,6 +269,12 @@ class Endpoint:
                 f'{self.label()}: the server refused the password of "{self.user}".',
                 unchanged="Nothing was changed.",
                 remedy="correct the URL's user and password (percent-encode special characters).",
+            )
+        if "unsupported startup parameter" in text:  # pgbouncer's words for what it does not pass on
+            return ConfigurationError(
+                f"{self.label()} is reached through a connection pooler, where a snapshot cannot be shared between sessions: {text}",
+                unchanged="Nothing was changed.",
+                remedy="use the provider's direct (unpooled) host or port.",
             )
         if "FATAL" in text:
             return ConfigurationError(
@@ -324,8 +336,8 @@ def _passfile_field(value: str) -> str:
 
 
 def _option_value(value: str) -> str:
-    """A value inside PGOPTIONS, where a backslash quotes a space or a backslash."""
-    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+    """A value inside PGOPTIONS, where a backslash quotes white space or a backslash."""
+    return re.sub(r"([\\\s])", r"\\\1", value)
 
 
 def _without_secret(text: str, password: str) -> str:

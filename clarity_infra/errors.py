@@ -30,10 +30,10 @@ class Refused(ClarityError):
 
 
 class Blocked(Refused):
-    """The survey found objects that stand in the way of the move, each named in `blockers`."""
+    """The survey found objects that stand in the way of the move, each named in `blockers`; `seen` is all else that was found, as text."""
 
-    def __init__(self, blockers: Iterable[str], *, remedy: str = "") -> None:
-        self.blockers = tuple(blockers)
+    def __init__(self, blockers: Iterable[str], *, remedy: str = "", seen: Iterable[str] = ()) -> None:
+        self.blockers, self.seen = tuple(blockers), tuple(seen)
         lines = "\n".join(f"  - {blocker}" for blocker in self.blockers)
         super().__init__(f"The move is blocked:\n{lines}", unchanged="Nothing was changed.", remedy=remedy)
 

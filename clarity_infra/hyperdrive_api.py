@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,9 +23,17 @@ from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 # The API tests the origin before it answers; its own limit for that is 15 s. (Hyperdrive's limits page)
 _TIMEOUT = 40.0
 _RETRIES = 2
+# Nothing depends on a pool that is drained: it only spares the application some refusals.
+_RESTART_TIMEOUT = 10.0
+
+# PostgreSQL's port, which the API leaves out where it is the default.
+DEFAULT_PORT = 5432
 
 # A token that cannot be one, such as a text with a line's end, is answered with status 400 and this code: "Invalid request headers".
 _MALFORMED_TOKEN = "6003"
+
+# How long (seconds) an answer is fresh, and may be given on while it is renewed, where a config does not say.
+_CACHE_TIMES = {"max_age": 60, "stale_while_revalidate": 15}
 
 # An ID no config has: what a write to it is answered tells whether the token may write, and nothing can change.
 _NO_CONFIG = "0" * 32
@@ -32,42 +41,69 @@ _NO_CONFIG = "0" * 32
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The database a Hyperdrive config sends the application to."""
+    """The database a Hyperdrive config sends the application to, and the way there.
+
+    One of three: a public `host` and `port`; a `host` behind Cloudflare Access (`access_client_id` and its secret, no port); or a
+    Workers VPC service (`service_id`, neither host nor port). `aliases` are other logins of the same application: a rotation of the
+    password takes turns.
+    """
 
     host: str
-    port: int
+    port: int | None
     database: str
     user: str
     password: str = dataclasses.field(repr=False)
     scheme: str = "postgres"
+    access_client_id: str = ""
+    access_client_secret: str = dataclasses.field(default="", repr=False)
+    service_id: str = ""
+    aliases: tuple[str, ...] = ()
 
     def same_place(self, other: dict[str, Any]) -> bool:
-        """Whether a config's `origin`, as the API shows it, is this one (it never shows the password)."""
-        return (self.host, self.port, self.database, self.user) == (
-            other.get("host"),
-            int(other.get("port") or 5432),
-            other.get("database"),
-            other.get("user"),
-        )
+        """Whether a config's `origin`, as the API shows it, is this one. Secrets, which it never shows, are not compared."""
+        ours = _way({key: value for key, value in self.parameters().items() if value})
+        return (ours, self.database) == (_way(other), other.get("database")) and other.get("user") in (self.user, *self.aliases)
 
     def parameters(self) -> dict[str, Any]:
         """As the API takes it: holds the password."""
-        return {
-            "host": self.host,
-            "port": self.port,
-            "database": self.database,
-            "user": self.user,
-            "password": self.password,
-            "scheme": self.scheme,
-        }
+        login = {"database": self.database, "user": self.user, "password": self.password, "scheme": self.scheme}
+        if self.service_id:
+            return {**login, "service_id": self.service_id}
+        if self.access_client_id:
+            secret = self.access_client_secret
+            return {**login, "host": self.host, "access_client_id": self.access_client_id, "access_client_secret": secret}
+        return {**login, "host": self.host, "port": self.port or DEFAULT_PORT}
+
+    @classmethod
+    def from_json(cls, text: str) -> Origin:
+        """From the fields the API takes, as JSON text."""
+        return cls(**{"host": "", "port": None, **json.loads(text)})
+
+    def label(self) -> str:
+        """Where it is, for messages."""
+        if self.service_id:
+            return f"{self.database} by Workers VPC service {self.service_id}"
+        if self.access_client_id:
+            return f"{self.host}/{self.database} through Cloudflare Access"
+        return f"{self.host}:{self.port or DEFAULT_PORT}/{self.database}"
+
+
+def _way(origin: dict[str, Any]) -> tuple[Any, ...]:
+    """How an origin is reached. Of Access the host alone counts: the client's ID is half of a credential, and may be rotated."""
+    if origin.get("service_id"):
+        return ("service", origin["service_id"])
+    if origin.get("access_client_id"):
+        return ("access", origin.get("host"))
+    return ("public", origin.get("host"), int(origin.get("port") or DEFAULT_PORT))
 
 
 class Hyperdrive:
-    """One account's Hyperdrive configs."""
+    """One account's Hyperdrive configs. `patience`: seconds an answer may take, asked once; left out, as long as a write may take."""
 
-    def __init__(self, account: str, token: str, base_url: str | None = None) -> None:
+    def __init__(self, account: str, token: str, base_url: str | None = None, *, patience: float | None = None) -> None:
         self._account = account
-        self._client = Cloudflare(api_token=token, base_url=base_url, timeout=_TIMEOUT, max_retries=_RETRIES)
+        timeout, retries = (_TIMEOUT, _RETRIES) if patience is None else (patience, 0)
+        self._client = Cloudflare(api_token=token, base_url=base_url, timeout=timeout, max_retries=retries)
 
     def get(self, config: str) -> dict[str, Any]:
         """The config as the API shows it. Raises ConfigurationError where it does not exist or the token may not read it."""
@@ -96,18 +132,25 @@ class Hyperdrive:
         except cloudflare.CloudflareError:
             return  # not found, as it must be; any other trouble shows where it matters
 
-    def put_origin(self, config: dict[str, Any], origin: Origin, *, caching: dict[str, Any] | None = None) -> None:
-        """Changes the origin (and caching, where given) of `config`, keeping everything else it has. Raises as `get`."""
-        body: dict[str, Any] = {
-            "name": config["name"],
-            "origin": origin.parameters(),
-            "caching": caching or config.get("caching") or {},
-        }
-        for key in ("mtls", "origin_connection_limit"):
-            if config.get(key):
-                body[key] = config[key]
+    def put_origin(self, config: dict[str, Any], origin: Origin, *, mtls: dict[str, Any] | None = None) -> None:
+        """Changes the origin of `config`, and how it is verified where `mtls` is given; keeps everything else it has. Raises as `get`."""
+        body: dict[str, Any] = {"name": config["name"], "origin": origin.parameters(), "caching": config.get("caching") or {}}
+        verified = config.get("mtls") if mtls is None else mtls
+        if verified:
+            body["mtls"] = verified
+        if config.get("origin_connection_limit"):
+            body["origin_connection_limit"] = config["origin_connection_limit"]
         with self._errors(f"the origin of Hyperdrive config {config['id']}"):
             self._client.hyperdrive.configs.update(config["id"], account_id=self._account, **body)
+
+    def restart(self, config: str) -> None:
+        """Drains the config's pool of connections and begins a new one, changing nothing else; asked once. Raises as `get`.
+
+        https://developers.cloudflare.com/api/resources/hyperdrive/subresources/configs/methods/restart
+        """
+        with self._errors(f"the connections of Hyperdrive config {config}"):
+            once = self._client.with_options(timeout=min(_TIMEOUT, _RESTART_TIMEOUT), max_retries=0)
+            once.hyperdrive.configs.restart(config, account_id=self._account)
 
     def put_caching(self, config: str, caching: Any) -> None:
         """Changes the config's caching alone. Raises as `get`."""
@@ -134,7 +177,7 @@ class Hyperdrive:
         except cloudflare.APIStatusError as error:
             if _is_quota(error):
                 return "not tried: the account has no room for another Hyperdrive config"
-            raise self._told(error, f"a connection to the new origin {origin.host}:{origin.port}/{origin.database}") from None
+            raise self._told(error, f"a connection to the new origin {origin.label()}") from None
         except cloudflare.APIConnectionError:
             raise self._unreachable() from None
         self._throw_away(str(made.id))
@@ -185,15 +228,21 @@ class Hyperdrive:
 
 @dataclasses.dataclass(frozen=True)
 class OriginSwitch:
-    """Sends the application to one side or the other by the origin of one Hyperdrive config (the cut-over's `Switch`)."""
+    """Sends the application to one side or the other by the origin of one Hyperdrive config (the cut-over's `Switch`).
+
+    `cache_seconds`: how long the cache has to be off before a switch. `source_mtls`, `target_mtls`: how each origin's certificate is
+    verified; None leaves that as the config has it.
+    """
 
     api: Hyperdrive
     config: str
     name: str
     source: Origin
     target: Origin
-    drain: float
+    cache_seconds: float
     say: Callable[[str], None]
+    source_mtls: dict[str, Any] | None = None
+    target_mtls: dict[str, Any] | None = None
 
     def _config(self) -> dict[str, Any]:
         if self.config:
@@ -212,7 +261,7 @@ class OriginSwitch:
         if self.source.same_place(origin):
             return "source"
         raise ConfigurationError(
-            f"Hyperdrive config {config['id']} points at database {origin.get('database')} on {origin.get('host')} as {origin.get('user')}: "
+            f"Hyperdrive config {config['id']} points at database {origin.get('database')} on {_shown_way(origin)} as {origin.get('user')}: "
             "neither the old nor the new one.",
             unchanged="Nothing was changed.",
             remedy="put the origin back in the dashboard, or run `pulumi up` at the stage it was at.",
@@ -225,17 +274,25 @@ class OriginSwitch:
             self.say("switching Hyperdrive's cache off")
             self.api.put_caching(config["id"], {"disabled": True})
             config = self._config()
-        wait = self.drain - _age(config.get("modified_on"))
+        wait = self.cache_seconds - _age(config.get("modified_on"))
         if wait > 0:
             self.say(f"waiting {wait:.0f} s until no answer of Hyperdrive's cache can be in use")
             time.sleep(wait)
-        return self.api.proves(self.target, f"{self.name[:40]}-reach-{config['id'][:8]}", config.get("mtls"))
+        verified = config.get("mtls") if self.target_mtls is None else self.target_mtls
+        return self.api.proves(self.target, f"{self.name[:40]}-reach-{config['id'][:8]}", verified)
 
     def to_target(self) -> None:
-        self.api.put_origin(self._config(), self.target)
+        self.api.put_origin(self._config(), self.target, mtls=self.target_mtls)
 
     def to_source(self) -> None:
-        self.api.put_origin(self._config(), self.source)
+        self.api.put_origin(self._config(), self.source, mtls=self.source_mtls)
+
+    def drop_old_connections(self) -> bool:
+        """Has Hyperdrive give up its connections to the former origin, which a change of origin leaves open for minutes. Best effort."""
+        with suppress(ClarityError):
+            self.api.restart(self._config()["id"])
+            return True
+        return False
 
     def put_caching_back(self, caching: dict[str, Any]) -> None:
         """Gives the config the caching it had before the move. Raises ClarityError."""
@@ -244,6 +301,21 @@ class OriginSwitch:
         if any(now.get(key) != value for key, value in caching.items()):
             self.say("switching Hyperdrive's cache back to what it was")
             self.api.put_caching(config["id"], caching)
+
+
+def longest_stale(caching: dict[str, Any]) -> float:
+    """Seconds that an answer of the cache can be old, by the config's own times or the default ones; 0 where nothing is cached.
+
+    https://developers.cloudflare.com/hyperdrive/concepts/query-caching/
+    """
+    if caching.get("disabled"):
+        return 0.0
+    given = {key: caching.get(key) for key in _CACHE_TIMES}
+    return float(sum(seconds if (told := given[key]) is None else int(told) for key, seconds in _CACHE_TIMES.items()))
+
+
+def _shown_way(origin: dict[str, Any]) -> str:
+    return str(origin.get("host") or f"Workers VPC service {origin.get('service_id')}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,6 +334,9 @@ class NoSwitch:
     def to_source(self) -> None:
         return
 
+    def drop_old_connections(self) -> bool:
+        return False
+
     def put_caching_back(self, caching: dict[str, Any]) -> None:
         return
 
@@ -276,11 +351,13 @@ def _plain(found: Any) -> dict[str, Any]:
 
 
 def _age(modified: Any) -> float:
-    """Seconds since the config was changed last; 0 where that is not known."""
+    """Seconds that have gone by since the config was changed last, at the least; 0 where that is not known."""
     try:
         at = datetime.datetime.fromisoformat(str(modified).replace("Z", "+00:00"))
     except ValueError:
         return 0.0
+    if not at.microsecond:  # whole seconds may be cut off: it may have been up to one later
+        at += datetime.timedelta(seconds=1)
     now = datetime.datetime.now(datetime.UTC)
     return max(0.0, (now - (at if at.tzinfo else at.replace(tzinfo=datetime.UTC))).total_seconds())
 

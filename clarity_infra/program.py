@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import uuid
+import shlex
 from typing import Any
 
 import pulumi
 import pulumi.runtime.config
 
-from clarity_infra import hyperdrive
-from clarity_infra.connection import Endpoint
-from clarity_infra.errors import ClarityError, ConfigurationError
+from clarity_infra import hyperdrive, migration_url
+from clarity_infra.database import Password
+from clarity_infra.errors import Blocked, ClarityError, ConfigurationError
 from clarity_infra.review import Review, review
+from clarity_infra.secret import secret
 from clarity_infra.settings import KEYS, PROJECT, SECRET_KEYS, Settings, explain
 
-_DATABASE_URL, _MASTER_DATABASE_URL = "DATABASE_URL", "MASTER_DATABASE_URL"
+_DATABASE_URL = "DATABASE_URL"
 
 
 def begin() -> tuple[Settings, Review]:
@@ -24,6 +26,8 @@ def begin() -> tuple[Settings, Review]:
         settings = _settings()
         found = review(settings, preview=pulumi.runtime.is_dry_run())
     except ClarityError as error:
+        if isinstance(error, Blocked) and error.seen:
+            pulumi.log.info("\n".join(error.seen))
         raise pulumi.RunError(explain(error)) from None
     for warning in found.warnings:
         pulumi.log.warn(warning)
@@ -45,16 +49,31 @@ def _settings() -> Settings:
     return Settings.read(pulumi.get_stack(), configured.get, keys=dict.fromkeys((*KEYS, *configured)))
 
 
+def _seen(found: Review, value: Any) -> Any:
+    """A value that was read from the databases; unknown where they could not be reached, so that a saved plan fits what `up` will see."""
+    return _unknown() if found.blind else value
+
+
+def _unknown() -> Any:
+    """A value that only the `up` will know."""
+    known: asyncio.Future[bool] = asyncio.Future()
+    known.set_result(False)
+    nothing: asyncio.Future[Any] = asyncio.Future()
+    nothing.set_result(None)
+    return pulumi.Output(set(), nothing, known)
+
+
 def way_back_inputs(settings: Settings, found: Review) -> dict[str, Any]:
     """What the application has now, as long as it is where it was; `WayBack` keeps what it had before."""
     env = settings.env_file
-    before = {key: env.raw(key) for key in env_variables(settings)} if env else {}
+    before = {key: env.raw(key) for key in (_DATABASE_URL, migration_url.VARIABLE)} if env else {}
     return {
         "applicationUrl": pulumi.Output.secret(settings.application_url),
-        "originPassword": pulumi.Output.secret(hyperdrive.origin_password(found.hyperdrive, settings)),
+        "originPassword": _unknown() if found.unseen else pulumi.Output.secret(hyperdrive.origin_password(found.hyperdrive, settings)),
+        "originAccessSecret": _unknown() if found.unseen else pulumi.Output.secret(hyperdrive.origin_access_secret(found.hyperdrive, settings)),
         "envBefore": pulumi.Output.secret(json.dumps(before, sort_keys=True)),
-        "hyperdrive": json.dumps(_lasting(found.hyperdrive), sort_keys=True) if found.hyperdrive else "",
-        "copying": settings.at_least("copy") or found.copied,
+        "hyperdrive": _unknown() if found.unseen else json.dumps(_lasting(found.hyperdrive), sort_keys=True) if found.hyperdrive else "",
+        "copying": settings.at_least("copy") or _seen(found, found.copied),
         "switched": found.switched,
     }
 
@@ -68,25 +87,46 @@ def claim_inputs(settings: Settings, found: Review) -> dict[str, Any]:
     """Names and tables, and what exists of them."""
     configuration = settings.configuration
     imports = [
-        f"pulumi import postgresql:index/{'database:Database' if text.startswith('database') else 'role:Role'} {text.split(chr(34))[1]}"
-        for text in found.existing
+        f"pulumi import postgresql:index/{'database:Database' if kind == 'database' else 'role:Role'} {shlex.quote(name[1:-1])}"
+        for kind, name in (text.split(" ", 1) for text in found.existing)
     ]
     return {
         "stack": settings.stack,
         "database": configuration.database,
         "roles": [configuration.read_write_role, configuration.user],
+        "second": settings.rotation.second if settings.rotation.has_second else "",
+        "reader": configuration.read_only_role,
+        "passwordRevision": settings.rotation.revision,
+        "loginsInUse": _logins_in_use(settings, found),
         "tables": [str(name) for name in settings.tables],
         "tracking": configuration.tracking_table,
         "source": settings.source.label(),
         "target": f"{settings.target.host}:{settings.target.port}",
         "copying": settings.at_least("copy"),
         "revision": configuration.copy_revision,
-        "existing": list(found.existing),
-        "imports": imports,
+        "existing": _seen(found, list(found.existing)),
+        "imports": _seen(found, imports),
+        "hyperdrive": _hyperdrive_claimed(settings),
         "adopt": configuration.adopt_existing,
-        "copied": found.copied,
-        "live": found.side in ("target", "between"),
+        "copied": _seen(found, found.copied),
+        "live": _seen(found, found.side in ("target", "between")),
     }
+
+
+def _logins_in_use(settings: Settings, found: Review) -> list[str]:
+    """The logins by which DATABASE_URL and Hyperdrive reach the new database now."""
+    application, origin = settings.application, (found.hyperdrive or {}).get("origin") or {}
+    used = [(application.database, application.user)] if application else []
+    used.append((str(origin.get("database")), str(origin.get("user"))))
+    return sorted({user for database, user in used if settings.is_target(database, user)})
+
+
+def _hyperdrive_claimed(settings: Settings) -> str:
+    """Which Hyperdrive config follows the live side: another one, after the switch, would leave the first where it was."""
+    configuration = settings.configuration
+    if not configuration.cloudflare_account_id:
+        return ""
+    return f"adopted {configuration.hyperdrive_id}" if settings.adopts else f"made as {configuration.hyperdrive_name}"
 
 
 def copy_inputs(settings: Settings, found: Review) -> dict[str, Any]:
@@ -96,7 +136,7 @@ def copy_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "database": settings.configuration.database,
         "active": settings.at_least("copy"),
         "revision": settings.configuration.copy_revision,
-        "live": found.side in ("target", "between"),
+        "live": _seen(found, found.side in ("target", "between")),
     }
 
 
@@ -107,12 +147,33 @@ def access_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "stack": settings.stack,
         "stage": settings.stage,
         "database": configuration.database,
-        "user": configuration.user,
+        "user": settings.rotation.current,
+        "owner": configuration.user,
         "role": configuration.read_write_role,
+        "reader": configuration.read_only_role,
         "tables": [str(name) for name in settings.tables] if settings.at_least("copy") else [],
         "copied": configuration.copy_revision,
         "ownDatabaseOnly": not configuration.grant_all_data,
     }
+
+
+def old_login_inputs(settings: Settings, found: Review) -> dict[str, Any]:
+    """Which login is out of use at this revision of the password, and whether the application may have been using it."""
+    return {
+        "stack": settings.stack,
+        "database": settings.configuration.database,
+        "revision": settings.rotation.revision,
+        "former": settings.rotation.former,
+        "live": _seen(found, found.side in ("target", "between")),
+    }
+
+
+def read_write_url(settings: Settings, password: Password) -> pulumi.Output[str] | None:
+    """The URL by which readWriteRole logs in: a secret; None where it cannot."""
+    if not settings.configuration.read_write_role_login:
+        return None
+    role = settings.configuration.read_write_role
+    return secret(password.of(role).apply(lambda clear: settings.target.with_login(role, clear).url()))
 
 
 def switch_inputs(settings: Settings) -> dict[str, Any]:
@@ -121,16 +182,26 @@ def switch_inputs(settings: Settings) -> dict[str, Any]:
     return {
         "stack": settings.stack,
         "account": configuration.cloudflare_account_id,
-        "hyperdriveId": configuration.hyperdrive_id,
+        "hyperdriveId": configuration.hyperdrive_id if settings.adopts else "",
         "hyperdriveName": configuration.hyperdrive_name,
     }
 
 
+def cleanup_inputs(settings: Settings, cutover: pulumi.Output[Any]) -> dict[str, Any]:
+    """Whether the old tables are to go, and what tells whether their time has come: for whoever guards the run, see `guard`."""
+    return {
+        "stack": settings.stack,
+        "active": settings.at_least("cleanup"),
+        "cutOverAt": cutover.apply(lambda evidence: str((evidence or {}).get("at") or "")),
+        "monitoringHours": settings.configuration.monitoring_hours,
+    }
+
+
 def origins_shown(settings: Settings, recorded: pulumi.Output[str]) -> dict[str, pulumi.Output[Any]]:
-    """The origin before and after the move, for people: without its password."""
+    """The origin before and after the move, for people: without its secrets."""
 
     def shown(text: str) -> dict[str, Any]:
-        return {key: value for key, value in json.loads(text).items() if key != "password"}
+        return {key: value for key, value in json.loads(text).items() if key not in hyperdrive.SECRETS}
 
     return {
         "before": recorded.apply(lambda text: shown(hyperdrive.old_origin(text, ""))),
@@ -138,9 +209,32 @@ def origins_shown(settings: Settings, recorded: pulumi.Output[str]) -> dict[str,
     }
 
 
+def wrangler_inputs(settings: Settings) -> dict[str, Any] | None:
+    """Which binding of which file gets the second config's ID; None where there is no such file."""
+    configuration = settings.configuration
+    if not configuration.wrangler_file:
+        return None
+    return {
+        "path": configuration.wrangler_file,
+        "binding": configuration.wrangler_binding,
+        "environment": configuration.wrangler_environment,
+    }
+
+
+def addresses(settings: Settings, found: Review) -> dict[str, Any] | None:
+    """The addresses that Cloudflare connects from, in the forms people paste; None where it needs none of them let in."""
+    if found.ranges is None:
+        return None
+    lines = found.ranges.hba_lines(settings.configuration.database, settings.configuration.user)
+    return {"from": found.ranges.source, "cidrs": list(found.ranges.cidrs), "pg_hba": lines}
+
+
 def side_inputs(settings: Settings, found: Review) -> dict[str, Any]:
-    """Which side is to be live, which one the databases say is, and a mark of its own for each time they were asked."""
-    return {"side": "target" if settings.at_least("cutover") else "source", "found": found.side, "looked": uuid.uuid4().hex}
+    """Which side is to be live, which one the databases say is, and the mark of what was found where that is another one.
+
+    The same databases give the same inputs, so that `pulumi up --plan` finds what the preview found.
+    """
+    return {"side": found.wanted, "found": _seen(found, found.side), "looked": _seen(found, found.mark)}
 
 
 def env_path(settings: Settings) -> str:
@@ -150,22 +244,19 @@ def env_path(settings: Settings) -> str:
 
 def env_variables(settings: Settings) -> list[str]:
     """The variables of `.env` that are switched."""
-    return [_DATABASE_URL, *([_MASTER_DATABASE_URL] if settings.configuration.switch_master_database_url else [])]
+    return [_DATABASE_URL, *([migration_url.VARIABLE] if migration_url.is_switched(settings) else [])]
 
 
 def env_values(settings: Settings, url: str) -> dict[str, str]:
     """Their new values: secrets."""
-    values = {_DATABASE_URL: url}
-    if settings.configuration.switch_master_database_url:
-        admin: Endpoint = settings.target
-        values[_MASTER_DATABASE_URL] = admin.url()
-    return values
+    switched = {migration_url.VARIABLE: migration_url.switched_url(settings)} if migration_url.is_switched(settings) else {}
+    return {_DATABASE_URL: url, **switched}
 
 
 def next_steps(settings: Settings) -> list[str]:
     """What a person does after this run."""
     config = "pulumi config set stage"
-    stay = "MASTER_DATABASE_URL in .env still names the old database; drizzle-kit reads it: point it at the new one before the next migration"
+    stay = [] if migration_url.is_switched(settings) else [step for step in [migration_url.next_step(settings)] if step]
     steps = {
         "provision": [f"{config} copy && pulumi up: make the verified copy; the application stays where it is"],
         "copy": [
@@ -176,8 +267,33 @@ def next_steps(settings: Settings) -> list[str]:
             "try the application and watch it",
             f"{config} copy && pulumi up: go back; or pulumi destroy: undo everything",
             f"{config} cleanup && pulumi up: after {settings.configuration.monitoring_hours} h, back up and drop the old tables",
-            *([] if settings.configuration.switch_master_database_url else [stay]),
+            *stay,
         ],
-        "cleanup": ["nothing: the move is done"],
+        "cleanup": stay or ["nothing: the move is done"],
+    }
+    return steps[settings.stage] + _steps_with_second_config(settings)
+
+
+def _steps_with_second_config(settings: Settings) -> list[str]:
+    """Who is sent where by a second config: it follows the live side, the one before it stays on the old database."""
+    configuration = settings.configuration
+    if configuration.hyperdrive_way != "second-config":
+        return []
+    written = f" (npx wrangler deploy: {configuration.wrangler_file} has it)" if configuration.wrangler_file else ""
+    early = (
+        "the config of output hyperdriveId leads to the old database until the cut-over: an application that is deployed with it before"
+        " is switched with it; one that is deployed with it later is refused its writes from the cut-over until then"
+    )
+    late = (
+        f"unless it is already, deploy the application with the ID of output hyperdriveId{written}: by the config it had before it reads the"
+        " old tables, and the fence refuses its writes"
+    )
+    back = "before pulumi destroy, deploy the application with the ID it had before: destroy deletes the second config"
+    old = f" ({configuration.hyperdrive_id})" if configuration.hyperdrive_id else ""
+    steps = {
+        "provision": [early],
+        "copy": [early, back],
+        "cutover": [late, back],
+        "cleanup": [f"delete the Hyperdrive config that the application had before{old}: its database has the tables no more"],
     }
     return steps[settings.stage]

@@ -15,26 +15,43 @@ import psycopg
 from clarity_infra import hyperdrive
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import Blocked, ClarityError, Refused, Unreachable
+from clarity_infra.ip_ranges import Ranges, admission, published
 from clarity_infra.move.back import would_lose
 from clarity_infra.move.cleanup import refuse_clean_up
+from clarity_infra.move.crossing import check_rows_visible
+from clarity_infra.move.finding import finding
 from clarity_infra.move.migrations import pending, target_tracking, tracking_table
 from clarity_infra.move.status import Status, status
-from clarity_infra.move.survey import Survey, survey
+from clarity_infra.move.survey import Survey, source_set, survey
+from clarity_infra.outlook import Seen, outlook, run_of
+from clarity_infra.pooler import refuse_pooled
 from clarity_infra.settings import STAGES, Settings
 
 # Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
 _PATIENCE_OF_PREVIEW = 5
 _PATIENCE_OF_UP = 10
+# Seconds of a preview that one answer of Cloudflare's may take: it is asked before the databases are, out of the same 10 s.
+_PATIENCE_WITH_CLOUDFLARE = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """What was found. `side` is the side that takes writes; "between" or "unsettled" where a run died between two steps."""
+    """What was found. `side` is the side that takes writes; "between" or "unsettled" where a run died between two steps.
+
+    `wanted` is the side that is to take them; `mark` identifies what was found where that is another side. `blind`: the databases
+    could not be reached, so that nothing of all this is known. `unseen`: Cloudflare could not, so that its config is not known.
+    `ranges`: the addresses Cloudflare connects from; None where it does not connect from them.
+    """
 
     existing: tuple[str, ...] = ()
     stage: str = ""
     side: str = "source"
+    wanted: str = "source"
+    mark: str = ""
+    blind: bool = False
     hyperdrive: dict[str, Any] | None = None
+    unseen: bool = False
+    ranges: Ranges | None = None
     switched: bool = False
     lines: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -49,17 +66,17 @@ def review(settings: Settings, *, preview: bool) -> Review:
     """Looks at everything and refuses what must not go on.
 
     Raises ConfigurationError for what is configured wrongly, Blocked with every object that stands in the way, Refused for a stage that
-    cannot be entered from where the environment is. A database out of reach is a warning at preview, and Unreachable on `up`.
+    cannot be entered from where the environment is. A database or Cloudflare out of reach is a warning at preview, and Unreachable on `up`.
     """
     settings.check()
     if settings.env_file is not None:
         settings.env_file.check_writable()
-    config = hyperdrive.look(settings)
-    hyperdrive.origin_password(config, settings)
+    cloudflare = _cloudflare(settings, preview=preview)
+    config = cloudflare.hyperdrive
     switched = settings.switched or hyperdrive.points_at_target(config, settings)
     try:
         _reach(settings, _PATIENCE_OF_PREVIEW if preview else _PATIENCE_OF_UP)
-        found = _databases(settings)
+        found = _databases(settings, config)
     except psycopg.Error as error:
         raise ClarityError(
             f"The databases could not be looked at: {error.diag.message_primary or type(error).__name__}.",
@@ -70,9 +87,47 @@ def review(settings: Settings, *, preview: bool) -> Review:
         if not preview:
             raise
         warning = f"{error.what} The rest of this preview stands; what would happen to the data cannot be told from here."
-        side = "target" if settings.at_least("cutover") else "source"
-        return Review(hyperdrive=config, switched=switched, side=side, stage="", warnings=(warning,))
-    return dataclasses.replace(found, hyperdrive=config, switched=switched or found.side in ("target", "between"))
+        side = _wanted(settings)
+        told = (*cloudflare.warnings, warning)
+        return dataclasses.replace(cloudflare, switched=switched, side=side, wanted=side, warnings=told, blind=True)
+    admitted = _admission(settings, cloudflare.ranges)
+    return dataclasses.replace(
+        found,
+        hyperdrive=config,
+        unseen=cloudflare.unseen,
+        ranges=cloudflare.ranges,
+        switched=switched or found.side in ("target", "between"),
+        lines=(*found.lines, *cloudflare.lines, *admitted.lines),
+        warnings=(*cloudflare.warnings, *found.warnings, *admitted.warnings),
+    )
+
+
+def _cloudflare(settings: Settings, *, preview: bool) -> Review:
+    """What Cloudflare says. Raises ConfigurationError; Unreachable but at preview, where it is a warning."""
+    patience = _PATIENCE_WITH_CLOUDFLARE if preview else None
+    try:
+        config = hyperdrive.look(settings, patience=patience)
+    except Unreachable as error:
+        if not preview:
+            raise
+        warning = f"{error.what} The rest of this preview stands; what would happen to the Hyperdrive config cannot be told from here."
+        return Review(unseen=True, warnings=(warning,))
+    hyperdrive.check(config, settings)
+    if config is None:
+        return Review()
+    ranges = None
+    if not hyperdrive.hidden(config, settings):
+        ranges = published(settings.cloudflare_token, settings.cloudflare_base_url, patience=_PATIENCE_WITH_CLOUDFLARE)
+    return Review(hyperdrive=config, ranges=ranges, lines=tuple(hyperdrive.plan(config, settings)))
+
+
+def _admission(settings: Settings, ranges: Ranges | None) -> Review:
+    """Whether the new database's server can be seen to let in others than Cloudflare."""
+    if ranges is None:
+        return Review()
+    configuration = settings.configuration
+    text, is_warning = admission(settings.maintenance, ranges, configuration.database, configuration.user, patience=_PATIENCE_OF_UP)
+    return Review(warnings=(text,)) if is_warning else Review(lines=(f"who may connect: {text}",))
 
 
 def _reach(settings: Settings, seconds: int) -> None:
@@ -81,7 +136,8 @@ def _reach(settings: Settings, seconds: int) -> None:
     for endpoint in (settings.maintenance, settings.source):
         if (endpoint.host, endpoint.port) not in asked:
             asked.append((endpoint.host, endpoint.port))
-            endpoint.connect(purpose="review", patience=seconds).close()
+            with endpoint.connect(purpose="review", patience=seconds) as connection:
+                refuse_pooled(endpoint, connection)
 
 
 def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, ...]:
@@ -91,37 +147,53 @@ def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, 
         databases = connection.execute("SELECT datname FROM pg_catalog.pg_database WHERE datname = %s", (configuration.database,)).fetchall()
         roles = connection.execute(
             "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s) ORDER BY rolname",
-            ([configuration.read_write_role, configuration.user],),
+            (list(settings.roles),),
         ).fetchall()
     return tuple(f'database "{row[0]}"' for row in databases) + tuple(f'role "{row[0]}"' for row in roles)
 
 
-def _databases(settings: Settings) -> Review:
+def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     existing = existing_objects(settings, settings.maintenance)
     has_target = f'database "{settings.configuration.database}"' in existing
     found = status(settings.move, target_exists=has_target)
     _refuse_stage(settings, found)
-    lines = [f"stage: {found.stage or 'nothing yet'} -> {settings.stage}", *found.lines()]
-    if found.side == "target" and settings.stage == "copy":
-        lines += would_lose(settings.move).text().splitlines()
-    if found.stage == "cutover" and settings.stage == "cleanup":
-        lines += _clean_up(settings)
-    if _is_copied(settings, found):
-        looked = _without_ours(survey(settings.move, target_exists=has_target), settings)
-        if looked.blockers:
-            raise Blocked([str(blocker) for blocker in looked.blockers], remedy="deal with each, or accept it by name in `accept`.")
-        lines += looked.text().splitlines()
-    if found.side == "source" and STAGES.index(settings.stage) >= _reached(found):
-        lines += _migrations(settings, copied=found.stage == "copy")
+    run = run_of(settings, found)
+    if run == "clean up":
+        _refuse_clean_up(settings)
+    if run == "cut over" and found.stage == "copy":
+        check_rows_visible(settings.move)
+    seen = Seen(
+        found,
+        survey=_without_ours(survey(settings.move, target_exists=has_target), settings) if _is_copied(settings, found) else None,
+        set=source_set(settings.move) if run == "cut over" else None,
+        pending=_migrations(settings, copied=found.stage == "copy") if found.side == "source" and run != "discard" else None,
+        loss=would_lose(settings.move) if run == "go back" else None,
+        hyperdrive=config,
+    )
+    lines = outlook(settings, seen)
+    if seen.survey is not None and seen.survey.blockers:
+        blockers = [str(blocker) for blocker in seen.survey.blockers]
+        raise Blocked(blockers, remedy="deal with each, or accept it by name in `accept`.", seen=lines)
     side = "unsettled" if found.side == "source" and found.leftovers else found.side
-    return Review(existing=existing, stage=found.stage, side=side, lines=tuple(lines))
+    wanted = _wanted(settings)
+    mark = "" if side == wanted else finding(settings.move, target_exists=has_target)
+    return Review(existing=existing, stage=found.stage, side=side, wanted=wanted, mark=mark, lines=tuple(lines))
 
 
-def _clean_up(settings: Settings) -> list[str]:
-    """What this `up` is about to drop for good. Raises Refused with every reason why it may not yet."""
+def _wanted(settings: Settings) -> str:
+    """The side that the wanted stage has live."""
+    return "target" if settings.at_least("cutover") else "source"
+
+
+def _refuse_clean_up(settings: Settings) -> None:
+    """Raises Refused with every reason why the old tables may not be dropped yet."""
     monitoring = timedelta(hours=settings.configuration.monitoring_hours)
     reasons = refuse_clean_up(
-        settings.move, monitoring=monitoring, acknowledged=settings.configuration.acknowledge_refused_writes, contents=True
+        settings.move,
+        monitoring=monitoring,
+        acknowledged=settings.configuration.acknowledge_refused_writes,
+        unproved=settings.configuration.acknowledge_unproved_cutover,
+        contents=True,
     )
     if reasons:
         raise Refused(
@@ -129,10 +201,6 @@ def _clean_up(settings: Settings) -> list[str]:
             unchanged="Nothing was changed.",
             remedy="resolve each, then run the same command again; stage cutover stays as it is.",
         )
-    return [
-        f"irreversible but for the backup: the tables are dropped from {settings.source.label()}",
-        f"before that, a backup goes to {settings.configuration.backup_folder} and is read back",
-    ]
 
 
 def _reached(found: Status) -> int:
@@ -151,24 +219,24 @@ def _is_copied(settings: Settings, found: Status) -> bool:
 def _without_ours(looked: Survey, settings: Settings) -> Survey:
     """Roles and privileges that this stack is about to make are no obstacle of anybody else's; the copy itself insists on them."""
     configuration = settings.configuration
-    made = {f"role {name}" for name in (configuration.user, configuration.read_write_role)} | {f"schema {name}" for name in settings.schemas}
+    made = {f"role {name}" for name in settings.roles} | {f"schema {name}" for name in settings.schemas}
     return dataclasses.replace(looked, blockers=tuple(blocker for blocker in looked.blockers if blocker.object not in made))
 
 
-def _migrations(settings: Settings, *, copied: bool) -> list[str]:
-    """What the cut-over will have to apply; a folder or a record that cannot be read is told now. Raises ConfigurationError.
+def _migrations(settings: Settings, *, copied: bool) -> tuple[str, ...]:
+    """The tags of what the cut-over will have to apply; a folder or a record that cannot be read is told now. Raises ConfigurationError.
 
     A copy that was live before has had its migrations already, and keeps its own record of them.
     """
     if settings.migrations.folder is None:
-        return []
+        return ()
     asked = settings.configuration.tracking_table
     with (
         settings.target.connect(role=settings.configuration.user, purpose="review") if copied else settings.source.connect(purpose="review")
     ) as connection:
         tracking = target_tracking(connection, asked) if copied else tracking_table(connection, asked)
         waiting = pending(connection, tracking, settings.migrations)
-    return [f"migrations to be applied at the cut-over: {', '.join(migration.tag for migration in waiting) or 'none'}"]
+    return tuple(migration.tag for migration in waiting)
 
 
 def _refuse_stage(settings: Settings, found: Status) -> None:

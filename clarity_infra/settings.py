@@ -19,19 +19,26 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from clarity_infra import plugin_limits
+from clarity_infra.certificates import read_authority
 from clarity_infra.connection import Endpoint
 from clarity_infra.env_file import EnvFile
 from clarity_infra.errors import ClarityError, ConfigurationError
 from clarity_infra.move.migrations import Migrations
 from clarity_infra.move.model import Move
 from clarity_infra.move.names import Name, check_identifier
+from clarity_infra.rotation import Rotation
+from clarity_infra.wrangler import WranglerFile
 
 PROJECT = "clarity-infra"
 STAGES = ("provision", "copy", "cutover", "cleanup")
 Stage = Literal["provision", "copy", "cutover", "cleanup"]
 
 # Keys that hold a password or a URL with one: refused where they were set without --secret.
-SECRET_KEYS = ("masterDatabaseUrl", "databaseUrl", "targetDatabaseUrl", "cloudflareApiToken", "originPassword")
+SECRET_KEYS = (
+    *("masterDatabaseUrl", "databaseUrl", "targetDatabaseUrl"),
+    *("cloudflareApiToken", "originPassword", "originAccessSecret", "hyperdriveAccessSecret"),
+)
 
 # The variable of the environment or `.env` that stands in for a key.
 VARIABLES = {
@@ -61,6 +68,10 @@ def _json_list(value: Any) -> Any:
 TextList = Annotated[tuple[str, ...], BeforeValidator(_json_list)]
 
 
+# Keys whose empty value means "none", where leaving them out means the default.
+_MAY_BE_EMPTY = ("envFile", "reportFolder")
+
+
 class Configuration(BaseModel):
     """The keys of Pulumi.yaml with their types and defaults; nothing here has read a file or a server."""
 
@@ -77,6 +88,8 @@ class Configuration(BaseModel):
     database: str = "clarity"
     read_write_role: str = "clarity_rw"
     user: str = "clarity_user"
+    second_user: str = ""
+    read_only_role: str = ""
     master_database_url: str = Field(default="", repr=False)
     database_url: str = Field(default="", repr=False)
     target_database_url: str = Field(default="", repr=False)
@@ -87,23 +100,35 @@ class Configuration(BaseModel):
     adopt_existing: bool = False
     password_form: Literal["scram", "plain"] = "scram"
     password_revision: int = Field(default=1, ge=1)
+    password_grace_seconds: int = Field(default=60, ge=0, le=24 * 3600)
     grant_all_data: bool = False
     read_write_role_login: bool = False
     audit_log: bool = True
     cloudflare_account_id: str = ""
     cloudflare_api_token: str = Field(default="", repr=False)
+    hyperdrive_way: Literal["in-place", "second-config"] = "in-place"
     hyperdrive_id: str = ""
     hyperdrive_name: str = "clarity-db"
     hyperdrive_host: str = ""
     hyperdrive_port: int = Field(default=0, ge=0, le=65535)
+    hyperdrive_access_client_id: str = ""
+    hyperdrive_access_secret: str = Field(default="", repr=False)
+    hyperdrive_service_id: str = ""
+    hyperdrive_ca_file: str = ""
     origin_password: str = Field(default="", repr=False)
+    origin_access_secret: str = Field(default="", repr=False)
+    wrangler_file: str = ""
+    wrangler_binding: str = "HYPERDRIVE"
+    wrangler_environment: str = ""
     lock_budget: int = Field(default=60, ge=1, le=3600)
-    cache_drain_seconds: int = Field(default=75, ge=0, le=3600)
+    cache_drain_seconds: int = Field(default=-1, ge=-1, le=2 * 3600)
     discard_writes: str = ""
     monitoring_hours: int = Field(default=24, ge=0, le=30 * 24)
     backup_folder: str = ""
     acknowledge_refused_writes: int = Field(default=0, ge=0)
+    acknowledge_unproved_cutover: str = ""
     workers: int = Field(default=4, ge=1, le=64)
+    report_folder: str = ".clarity/reports"
 
     @field_validator("tables")
     @classmethod
@@ -125,7 +150,7 @@ class Configuration(BaseModel):
 
         Raises ConfigurationError that lists every key with what is wrong with it, and never a secret's value.
         """
-        values = {key: value for key, value in raw.items() if value not in (None, "") or key == "envFile"}
+        values = {key: value for key, value in raw.items() if value not in (None, "") or (value == "" and key in _MAY_BE_EMPTY)}
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -215,6 +240,26 @@ class Settings:
     def _file(self, path: str) -> str:
         return str(self.folder / path) if path else ""
 
+    @property
+    def adopts(self) -> bool:
+        """Whether the Hyperdrive config of hyperdriveId becomes this stack's; beside a second config it stays as it is."""
+        return bool(self.configuration.hyperdrive_id) and self.configuration.hyperdrive_way == "in-place"
+
+    @functools.cached_property
+    def authority(self) -> str:
+        """The certificates of hyperdriveCaFile as PEM text; empty where none is configured. Raises ConfigurationError."""
+        path = self.configuration.hyperdrive_ca_file
+        return read_authority(self.folder / path) if path else ""
+
+    @functools.cached_property
+    def wrangler(self) -> WranglerFile | None:
+        """The application's Wrangler file as it is now, or None where none is configured. Raises ConfigurationError."""
+        configuration = self.configuration
+        if not configuration.wrangler_file:
+            return None
+        path = self.folder / configuration.wrangler_file
+        return WranglerFile.read(path, configuration.wrangler_binding, configuration.wrangler_environment)
+
     @functools.cached_property
     def source(self) -> Endpoint:
         """The admin at the source database. Raises ConfigurationError."""
@@ -236,7 +281,8 @@ class Settings:
             raise ConfigurationError(
                 f'Source and target are the same: database "{target.database}" on {target.host}:{target.port}.',
                 unchanged="Nothing was changed.",
-                remedy=f"{PROJECT}:database must name another database than MASTER_DATABASE_URL does.",
+                remedy=f"{PROJECT}:database must name another database than MASTER_DATABASE_URL does; where that was switched to the new one, "
+                f"{PROJECT}:sourceDatabase says which the old one is.",
             )
         return target
 
@@ -252,12 +298,19 @@ class Settings:
 
     @property
     def switched(self) -> bool:
-        """Whether DATABASE_URL already names the new database and user."""
+        """Whether DATABASE_URL already names the new database and one of its logins."""
         application = self.application
-        return application is not None and (application.database, application.user) == (
-            self.configuration.database,
-            self.configuration.user,
-        )
+        return application is not None and self.is_target(application.database, application.user)
+
+    def is_target(self, database: Any, user: Any) -> bool:
+        """Whether a database and a login are the application's new ones, whichever revision the password has."""
+        return database == self.configuration.database and user in self.rotation.logins
+
+    @property
+    def rotation(self) -> Rotation:
+        """Who logs in as the application at this revision of the password."""
+        configuration = self.configuration
+        return Rotation(configuration.user, configuration.second_user or f"{configuration.user}_2", configuration.password_revision)
 
     @property
     def cloudflare_token(self) -> str:
@@ -310,6 +363,7 @@ class Settings:
             source=self.source,
             target=self.target,
             owner=self.configuration.user,
+            logins=self.rotation.logins,
             tables=self.tables,
             tracking=self.configuration.tracking_table,
             accept=self.configuration.accept,
@@ -317,10 +371,57 @@ class Settings:
         )
 
     @property
+    def report_folder(self) -> Path | None:
+        """Where the report of a run that moves data is written; None where none is wanted."""
+        folder = self.configuration.report_folder
+        return self.folder / folder if folder else None
+
+    @property
     def migrations(self) -> Migrations:
         """Where the application's migrations are."""
         folder = self.configuration.migrations_folder
         return Migrations(self.folder / folder if folder else None, self.configuration.last_migration)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every role that this configuration makes."""
+        configuration = self.configuration
+        second = (self.rotation.second,) if self.rotation.has_second else ()
+        read_only = (configuration.read_only_role,) if configuration.read_only_role else ()
+        return (configuration.read_write_role, configuration.user, *second, *read_only)
+
+    def _check_optional_roles(self) -> None:
+        """The roles that are made only where they are asked for: the second login and the reader."""
+        second, reader = self.rotation.second, self.configuration.read_only_role
+        if self.rotation.has_second or self.configuration.second_user:
+            check_identifier(second, f"{PROJECT}:secondUser")
+        if reader:
+            check_identifier(reader, f"{PROJECT}:readOnlyRole")
+        made = (self.configuration.read_write_role, self.configuration.user)
+        for key, name, others in (("secondUser", second, made), ("readOnlyRole", reader, (*made, second))):
+            if name in others:
+                raise ConfigurationError(f'{PROJECT}:{key} is "{name}", which is another role of this stack.', remedy="give it a name of its own.")
+
+    def _check_names(self) -> None:
+        """What the PostgreSQL plugin could not work with, or what belongs to the server itself."""
+        plugin_limits.check_dropped_database(self.configuration.database, f"{PROJECT}:database")
+        plugin_limits.check_connected_database(self.maintenance.database, "the database the admin's URL names")
+        plugin_limits.check_roles(
+            {
+                f"{PROJECT}:readWriteRole": self.configuration.read_write_role,
+                f"{PROJECT}:user": self.configuration.user,
+                f"{PROJECT}:secondUser": self.rotation.second,
+                **({f"{PROJECT}:readOnlyRole": self.configuration.read_only_role} if self.configuration.read_only_role else {}),
+                "the user of the admin's URL": self.maintenance.user,
+            }
+        )
+        system = sorted(str(name) for name in self.tables if name.schema.startswith("pg_") or name.schema == "information_schema")
+        if system:
+            raise ConfigurationError(
+                f"{PROJECT}:tables: {', '.join(system)} belongs to PostgreSQL itself.",
+                unchanged="Nothing was changed.",
+                remedy=f"take it out of {PROJECT}:tables.",
+            )
 
     def check(self) -> None:
         """Looks at everything that can be judged without a server. Raises ConfigurationError with the first thing that is wrong."""
@@ -328,6 +429,8 @@ class Settings:
             check_identifier(str(self.configuration.model_dump(by_alias=True)[key]), f"{PROJECT}:{key}")
         if len({self.configuration.read_write_role, self.configuration.user}) == 1:
             raise ConfigurationError(f"{PROJECT}:user and readWriteRole are the same role.", remedy="give them two names.")
+        self._check_optional_roles()
+        self._check_names()
         if self.configuration.tracking_table not in ("auto", "none"):
             Name.parse(self.configuration.tracking_table, setting="trackingTable")
         if self.configuration.switch_master_database_url and not self.configuration.source_database:
@@ -340,17 +443,53 @@ class Settings:
                 f"{PROJECT}:hyperdriveId is set, cloudflareAccountId is not.",
                 remedy=f"set {PROJECT}:cloudflareAccountId.",
             )
+        self._check_hyperdrive()
         if self.stage == "cleanup" and not self.configuration.backup_folder:
             raise ConfigurationError(
                 "Stage cleanup drops the old tables, and no place for their backup is configured.",
                 remedy=f"set {PROJECT}:backupFolder.",
             )
-        if self.source.user in (self.configuration.user, self.configuration.read_write_role):
+        if self.source.user in self.roles:
             raise ConfigurationError(
                 f'MASTER_DATABASE_URL logs in as "{self.source.user}", the role that is to be made.',
                 remedy="it must be the server's admin.",
             )
         _ = (self.tables, self.target, self.application, self.cloudflare_token)
+
+    def _check_hyperdrive(self) -> None:
+        configuration = self.configuration
+        second = configuration.hyperdrive_way == "second-config"
+        if second and not configuration.cloudflare_account_id:
+            raise ConfigurationError(
+                f"{PROJECT}:hyperdriveWay is second-config, cloudflareAccountId is not set.",
+                remedy=f"set {PROJECT}:cloudflareAccountId, or leave hyperdriveWay out.",
+            )
+        if configuration.wrangler_file and not second:
+            raise ConfigurationError(
+                f"{PROJECT}:wranglerFile is set, but in place the ID of the Hyperdrive config stays what it is: there is nothing to write.",
+                remedy=f"leave wranglerFile out, or set {PROJECT}:hyperdriveWay to second-config.",
+            )
+        if configuration.hyperdrive_service_id and (configuration.hyperdrive_host or configuration.hyperdrive_access_client_id):
+            raise ConfigurationError(
+                f"{PROJECT}:hyperdriveServiceId goes with neither hyperdriveHost nor hyperdriveAccessClientId: there is one way to the origin.",
+                remedy="leave one of them out.",
+            )
+        if configuration.hyperdrive_access_client_id and configuration.hyperdrive_port:
+            raise ConfigurationError(
+                f"{PROJECT}:hyperdrivePort is of no use with hyperdriveAccessClientId: the tunnel's public host has the port.",
+                remedy="leave hyperdrivePort out.",
+            )
+        if bool(configuration.hyperdrive_access_client_id) != bool(configuration.hyperdrive_access_secret):
+            raise ConfigurationError(
+                f"{PROJECT}:hyperdriveAccessClientId and hyperdriveAccessSecret are the two halves of one service token, and one is missing.",
+                remedy=f"set {PROJECT}:hyperdriveAccessClientId, and `pulumi config set --secret {PROJECT}:hyperdriveAccessSecret`.",
+            )
+        if configuration.hyperdrive_ca_file and configuration.hyperdrive_service_id:
+            raise ConfigurationError(
+                f"{PROJECT}:hyperdriveCaFile cannot be used with hyperdriveServiceId: Cloudflare keeps the TLS settings at the VPC service.",
+                remedy="set the CA at the VPC service, and leave hyperdriveCaFile out.",
+            )
+        _ = (self.authority, self.wrangler)
 
 
 def explain(error: ClarityError) -> str:

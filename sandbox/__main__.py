@@ -1,10 +1,11 @@
-"""`python -m sandbox up | preview | down | clean | cli`: what `make` runs on one machine, without account or server."""
+"""`python -m sandbox up | preview | down | smoke | clean | cli`: what `make` runs on one machine, without account or server."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import fcntl
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,19 +13,28 @@ from pathlib import Path
 
 import psycopg
 
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ClarityError
 from sandbox import pulumi_cli
 from sandbox.background import BackgroundError
 from sandbox.engine import EngineError, print_line
+from sandbox.node_packages import NodeError
 from sandbox.postgres import ServerError
 from sandbox.report import report
 from sandbox.source import SourceError
 from sandbox.stack import PROJECT, STAGES, Sandbox, SandboxError
+from sandbox.worker import WorkerError
+from sandbox.worker_smoke import HEALTH, Smoke, SmokeError, smoke_deployed, smoke_sandbox
 
 _TOLD_ALREADY = "warning: using pulumi-"  # the engine on each stand-in, several times a run; the report has them once
 STOOD_IN = (
     "Cloudflare API: a local server (it needs an account); it tests the origin and gives no password back",
     "your PostgreSQL server: an embedded PostgreSQL of its own",
 )
+
+_OF_THE_SANDBOX = (SandboxError, ServerError, SourceError, BackgroundError, pulumi_cli.CliError)
+_OF_THE_APPLICATION = (NodeError, WorkerError, SmokeError, ClarityError)
+_FORESEEN = (*_OF_THE_SANDBOX, *_OF_THE_APPLICATION)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     preview.add_argument("--stage", choices=STAGES, help="the stage to look at; the next one unless given")
     commands.add_parser("down", help="go back: pulumi destroy; the server and the stand-in go on")
     commands.add_parser("clean", help="stop everything and remove it")
+    smoke = commands.add_parser("smoke", help="try the application where it is now, and leave nothing behind")
+    smoke.add_argument("--url", default="", help="a deployed application, which is only read; the sandbox's unless given")
+    smoke.add_argument("--path", action="append", help=f"a path of the deployed application; may be repeated (default: {HEALTH})")
+    smoke.add_argument("--migrations", type=Path, help="the deployed application's Drizzle folder, to compare DATABASE_URL with")
     commands.add_parser("cli", help="print the path of the Pulumi command line, building it where there is none")
     options = parser.parse_args(arguments)
     try:
@@ -45,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         # What the engine printed was shown as it came; a command that answers at once was silent.
         shown = error.result.command.split()[0] in {"up", "preview", "refresh", "destroy"}
         return _fail(f"pulumi {error.result.command} failed, see above" if shown else str(error))
-    except (SandboxError, ServerError, SourceError, BackgroundError, pulumi_cli.CliError) as error:
+    except _FORESEEN as error:
         return _fail(str(error))
     except psycopg.OperationalError as error:
         return _fail(f"the sandbox's PostgreSQL server cannot be reached: {str(error).strip()}")
@@ -57,11 +71,18 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "cli":
         print_line(str(pulumi_cli.find_or_build(lambda line: print_line(line, sys.stderr))))
         return 0
+    if options.command == "smoke" and options.url:
+        return _told(_smoke_deployed(options))
     sandbox = Sandbox(PROJECT / ".sandbox", config_file=PROJECT / "Pulumi.sandbox.yaml", say=_show)
     if options.command in {"down", "clean"} and not sandbox.exists:
         print_line("there is no sandbox here: nothing to do")
         return 0
+    if options.command == "smoke" and not sandbox.exists:
+        raise SandboxError("there is no sandbox here, so there is no application to try. Run `make up` first.")
     with _alone(sandbox.folder):
+        if options.command == "smoke":
+            sandbox.prepare()
+            return _told(smoke_sandbox(sandbox, _show))
         _run_on(sandbox, options)
     return 0
 
@@ -116,6 +137,22 @@ def _down(sandbox: Sandbox) -> None:
     sandbox.prepare()
     sandbox.destroy()
     print_line("\nthe application is where it was; the server and the Cloudflare stand-in go on (make clean removes them)")
+
+
+def _smoke_deployed(options: argparse.Namespace) -> Smoke:
+    """Of a deployed application's database only DATABASE_URL of the environment is known."""
+    paths, database_url = options.path or [HEALTH], os.environ.get("DATABASE_URL", "")
+    if not database_url:
+        if options.migrations:
+            raise SmokeError("--migrations is compared with the database, and the environment has no DATABASE_URL. Nothing was asked.")
+        return smoke_deployed(options.url, paths)
+    with Endpoint.from_url(database_url, name="DATABASE_URL").connect(purpose="smoke") as connection:
+        return smoke_deployed(options.url, paths, database=connection, migrations=options.migrations)
+
+
+def _told(smoke: Smoke) -> int:
+    print_line(smoke.report())
+    return 0 if smoke.passed else 1
 
 
 def _show(line: str) -> None:

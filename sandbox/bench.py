@@ -27,6 +27,7 @@ from unittest import mock
 from psycopg import sql
 
 from clarity_infra.connection import Endpoint
+from clarity_infra.move import completion
 from clarity_infra.move import copy as copy_module
 from clarity_infra.move.catalog import read_move_set
 from clarity_infra.move.copy import copy
@@ -189,7 +190,8 @@ class Bench:
             if not verified:
                 rows = functools.partial(copy_rows, digests=False)
                 stack.enter_context(mock.patch.object(copy_module, "copy_rows", rows))
-                stack.enter_context(mock.patch.object(attempt, "_verify", lambda *_: (Verification((), {}), 0.0)))
+                stack.enter_context(mock.patch.object(attempt, "_verify", lambda *_: Verification((), {})))
+                stack.enter_context(mock.patch.object(completion, "parts", lambda *_: []))
             copy(self.move, run=uuid.uuid4(), progress=lambda _: None)
 
     def _dump_psql(self) -> None:

@@ -22,10 +22,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import IO, Any
 
 import grpc
 import pulumi
@@ -36,11 +37,12 @@ _REPORTED = 32
 """Exit code of a program whose error the engine has been told already; the official host's own choice."""
 _MARK = "# Written by sandbox.language_host"
 _RUN_FLAG = "--run-program"
+_PIECE_BYTES = 65536
 _MESSAGE_BYTES = 400 * 1024 * 1024  # as the engine's own limit
 
 
 class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
-    """The part of the LanguageRuntime protocol that `pulumi up`, `preview`, `refresh` and `destroy` use."""
+    """The part of the LanguageRuntime protocol that `pulumi up`, `preview`, `refresh` and `destroy` use, with or without a policy pack."""
 
     def __init__(self, engine_address: str) -> None:
         self._engine_address = engine_address
@@ -82,6 +84,35 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         if done.returncode == _REPORTED:
             return language_pb2.RunResponse(bail=True)
         return language_pb2.RunResponse(error=f"the program's process ended with exit code {done.returncode}")
+
+    def RunPlugin(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        """Runs a plugin written in Python, such as a policy pack, in the environment of this host; its output is passed on as it comes."""
+        plugin = subprocess.Popen(
+            [sys.executable, "-u", request.info.program_directory, *request.args],
+            cwd=request.pwd or None,
+            env={**os.environ, **dict(entry.partition("=")[::2] for entry in request.env)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        context.add_callback(plugin.kill)  # the engine no longer needs it
+        said: SimpleQueue[Any] = SimpleQueue()
+        readers = [
+            threading.Thread(target=_pass_on, args=(plugin.stdout, lambda text: language_pb2.RunPluginResponse(stdout=text), said), daemon=True),
+            threading.Thread(target=_pass_on, args=(plugin.stderr, lambda text: language_pb2.RunPluginResponse(stderr=text), said), daemon=True),
+        ]
+        for reader in readers:
+            reader.start()
+        for _ in readers:
+            yield from iter(said.get, None)
+        yield language_pb2.RunPluginResponse(exitcode=plugin.wait())
+
+
+def _pass_on(stream: IO[bytes] | None, message: Callable[[bytes], Any], to: SimpleQueue[Any]) -> None:
+    """Puts what a stream gives into a queue, as it comes, and None at its end."""
+    while stream is not None and (text := os.read(stream.fileno(), _PIECE_BYTES)):
+        to.put(message(text))
+    to.put(None)
 
 
 def install(bin_dir: Path, cli: Path) -> list[str]:

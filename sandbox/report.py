@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clarity_infra.texts import duration, size, table
+
 _DIGEST_SHOWN = 16
 
 
@@ -17,31 +19,11 @@ def report(outputs: Mapping[str, Any], *, stand_ins: Sequence[str], env_path: Pa
         _tables((evidence.get("copy") or {}).get("tables") or []),
         _cut_over(evidence.get("cutover") or {}),
         _hyperdrive(outputs.get("hyperdrive") or {}),
+        f"All of it, with a picture of where the time went: {outputs['report']}" if outputs.get("report") else "",
         _listed("Stood in for, and why:", stand_ins),
         _listed("What to do next:", [*(outputs.get("nextSteps") or []), *_everywhere(env_path)]),
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Rows as aligned columns, the first row underlined; the columns numbered in `right` are flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width) for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TB"
 
 
 def _tables(tables: Sequence[Mapping[str, Any]]) -> str:
@@ -73,7 +55,7 @@ def _cut_over(cutover: Mapping[str, Any]) -> str:
     migrations = ", ".join(cutover.get("migrations") or []) or "none"
     proof = "both sides were proved equal, row for row" if cutover.get("proved") else "the last proof is missing"
     return (
-        f"Writers waited {float(waited):.2f} s at most at the cut-over; {int(cutover.get('carried') or 0)} changes were carried meanwhile.\n"
+        f"Writers waited {duration(float(waited))} at most at the cut-over; {int(cutover.get('carried') or 0)} changes were carried meanwhile.\n"
         f"Migrations applied: {migrations}; {proof}."
     )
 
@@ -99,6 +81,7 @@ def _origin(value: Any) -> str:
 def _everywhere(env_path: Path) -> list[str]:
     return [
         f'. {env_path} && psql "$DATABASE_URL"   to look at the live database',
+        "make smoke   to try the application on the live database: its Worker, in workerd, through Hyperdrive",
         f". {env_path} && pulumi stack output   to use the Pulumi command line on this stack",
         "make down   to go back to where it was; make clean   to remove everything",
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -43,6 +44,9 @@ ACCOUNT_ID = "c1a417c1a417c1a417c1a417c1a417c1"
 HYPERDRIVE_NAME = "clarity-db"
 _HYPERDRIVE_CACHING = {"disabled": False, "max_age": 60, "stale_while_revalidate": 15}
 _HYPERDRIVE_CONNECTION_LIMIT = 60
+_CACHED_SECONDS = 60 + 15
+_CACHE_SPEED = 100
+"""The stand-in's cache ages that much faster, so that waiting for its longest answer takes no time to speak of."""
 _NAMESPACE = "clarity-infra"
 _ENGINE_MARK = "SANDBOX_ENGINE_OF"
 """Set for the engine and what it starts, and for nothing else: a shell that sourced the sandbox's file has it not."""
@@ -126,6 +130,11 @@ class Sandbox:
         raise SandboxError(f"{self.app_env_path} has no DATABASE_URL")
 
     @property
+    def worker_database_url(self) -> str:
+        """Where the application's Worker connects to, whatever the origin: the data path of its Hyperdrive config. Raises SandboxError."""
+        return str(self.cloudflare_control(f"/connection/{self.configured('hyperdriveId')}")["connection_string"])
+
+    @property
     def exists(self) -> bool:
         """Whether anything of it was made."""
         return self.folder.exists()
@@ -180,9 +189,10 @@ class Sandbox:
                 "migrationsFolder": _shown(DRIZZLE_FOLDER, self.project),
                 "cloudflareAccountId": ACCOUNT_ID,
                 "hyperdriveId": hyperdrive_id,
-                "cacheDrainSeconds": 0,  # the stand-in caches no reads, so there is nothing to wait for
+                "cacheDrainSeconds": math.ceil(_CACHED_SECONDS / _CACHE_SPEED),
                 "backupFolder": _shown(self.folder / "backup", self.project),
-                **({"lastMigration": _last_migration()} if self._tracking == "none" else {}),
+                "reportFolder": _shown(self.folder / "reports", self.project),
+                **({"lastMigration": last_migration()} if self._tracking == "none" else {}),
                 **self._config,
             }
         )
@@ -245,6 +255,7 @@ class Sandbox:
                     str(port if port_is_free(port) else free_port()),
                 ),
                 *("--state", str(self.folder / "cloudflare.json"), "--port-file", str(self._cloudflare_port_path)),
+                *("--cache-speed", str(_CACHE_SPEED)),
             ],
             environment={
                 **environment.caller_environment(),
@@ -536,7 +547,7 @@ def _let_application_in(connection: psycopg.Connection[Any]) -> None:
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(role))
 
 
-def _last_migration() -> str:
+def last_migration() -> str:
     """The tag of the last migration that the source has: all but the last one of the folder are in effect."""
     return read_folder(DRIZZLE_FOLDER)[-2].tag
 

@@ -16,12 +16,13 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
+from clarity_infra.texts import size, table
 from sandbox import __main__ as command_line
 from sandbox import environment, language_host
 from sandbox.background import Background, BackgroundError
 from sandbox.engine import EngineError, stale_lock_owner
 from sandbox.postgres import UNLOGGED_SPEED
-from sandbox.report import report, size, table
+from sandbox.report import report
 from sandbox.stack import ACCOUNT_ID, MANAGED_ADMIN, PROJECT, Sandbox, SandboxError
 
 PROGRAM = """
@@ -408,7 +409,7 @@ class TestReport:
         assert text.splitlines()[0] == "Stage cutover, after 61 s."
         for part in (
             "public.a  12,345  2.0 kB  abababababababab     1.50",
-            "Writers waited 0.25 s at most at the cut-over; 7 changes were carried meanwhile.",
+            "Writers waited 0.2 s at most at the cut-over; 7 changes were carried meanwhile.",
             "Migrations applied: 0003_x; both sides were proved equal",
             "before      u at h:5/postgres, limit 60",
             "after       clarity_user at h:5/clarity",

@@ -14,16 +14,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused, Unreachable
-from clarity_infra.move import capture, fence
-from clarity_infra.move.carry import Key, Plan, Shape, at_rest, carry_until_equal, differing, shapes
+from clarity_infra.move import capture, fence, ledger
+from clarity_infra.move.carry import at_rest, carry_until_equal
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.comparison import Comparison
-from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing, told
+from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing, rows_role, told
 from clarity_infra.move.cutover import REMOVAL_BUDGET, close_idle_target, put_up_on_target
-from clarity_infra.move.digest import RowTooLarge, digest
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal, drop_empty_schema, exclusive
 from clarity_infra.move.locks import lock_out_writers
@@ -32,8 +31,12 @@ from clarity_infra.move.model import Move, Progress, Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.owners import oids
 from clarity_infra.move.places import NoPlace, rows_without_place, without_place
+from clarity_infra.move.plan import Key, Plan, differing
+from clarity_infra.move.proof import digest_of
 from clarity_infra.move.queries import query
 from clarity_infra.move.sequences import read_sequences, set_sequences
+from clarity_infra.move.shape import Shape, shapes
+from clarity_infra.move.state import CUT_OVER, ENDS, FENCED, GONE_BACK
 
 # How often, and how long each time (milliseconds), a destroy asks for the moment without readers that dropping a trigger needs.
 DROP_TRIES = 20
@@ -98,13 +101,16 @@ def would_lose(move: Move) -> Loss:
     """
     with (
         move.source.connect(purpose="look") as source,
-        move.target.connect(autocommit=False, role=move.owner, purpose="look") as target,
+        move.target.connect(autocommit=False, purpose="look") as target,
     ):
         if not fence.standing_of(source, move.stack).in_force:
             return Loss((), ())
         target.isolation_level = IsolationLevel.REPEATABLE_READ
         target.read_only = True
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
+        role = rows_role(target, move, move_set.tables)
+        if role is not None:
+            target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
         tables = [table for table in move_set.tables if table.name != move_set.tracking]
         written = []
         for name, shape in shapes(target, source, tables).items():
@@ -139,7 +145,8 @@ class _GoBack:
             if fence.standing_of(way.source, way.move.stack).in_force:
                 self._check_source_untouched()
                 self._refuse_losses()
-                self._try_out()
+                with way.steps.taking("try out what will be carried"):
+                    self._try_out()
             return self._steps()
         finally:
             self._remove_capture()
@@ -162,14 +169,14 @@ class _GoBack:
     def _check_source_untouched(self) -> None:
         """The fenced source is as the cut-over's proof found it; else somebody wrote behind the fence, and that would be undone."""
         way = self.way
-        entry = way.source_journal.last("fenced", "cut over")
-        if entry is None or entry.step != "cut over":
+        entry = way.source_journal.last(FENCED, CUT_OVER)
+        if entry is None or entry.step != CUT_OVER:
             return
         recorded = {facts["table"]: facts["digest"] for facts in entry.facts["tables"]}
         changed = [
             str(table.name)
             for table in way.moved.with_rows
-            if str(table.name) in recorded and digest_of(way.source, table) != recorded[str(table.name)]
+            if str(table.name) in recorded and digest_of(way.source, table).value != recorded[str(table.name)]
         ]
         if changed:
             raise Refused(
@@ -180,7 +187,7 @@ class _GoBack:
 
     def _losses(self) -> list[NoPlace]:
         way = self.way
-        with way.move.target.connect(role=way.move.owner, purpose="way back") as target:
+        with way.move.target.connect(role=way.rows_role, purpose="way back") as target:
             return without_place(way.source, target, way.moved.tables, _new_tables(target, way.move_set.tables))
 
     def _refuse_losses(self) -> None:
@@ -276,7 +283,7 @@ class _GoBack:
         fences = frozenset((fence.trigger_name(way.move.stack),))
         with (
             way.move.source.connect(autocommit=False, purpose="way back") as source,
-            way.move.target.connect(autocommit=False, role=way.move.owner, purpose="way back") as target,
+            way.move.target.connect(autocommit=False, role=way.rows_role, purpose="way back") as target,
         ):
             target.isolation_level = IsolationLevel.REPEATABLE_READ
             shaped = shapes(target, source, way.moved.tables)
@@ -312,7 +319,7 @@ class _GoBack:
             for name, plan in plans.items()
             if not plan.empty()
         }
-        Journal(source, way.move.stack).append("gone back", way.run, **self.evidence)
+        Journal(source, way.move.stack).append(GONE_BACK, way.run, **self.evidence)
         if not self.alive():
             raise Refused(
                 "The engine that started this run is gone.",
@@ -352,7 +359,10 @@ class _GoBack:
         way = self.way
         self.evidence.setdefault("carried", {})
         self.evidence["at"] = datetime.datetime.now(datetime.UTC).isoformat()
-        self.evidence["sessions_ended"] = way.end_sessions(way.target) + self._end_owner_sessions()
+        self.evidence["steps"] = way.steps.json()
+        self.evidence["sessions_ended"] = way.end_sessions(way.target, users=way.move.logins) + self._end_owner_sessions()
+        self.evidence["connections_drained"] = way.switch.drop_old_connections()
+        ledger.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
         capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
         fence.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
 
@@ -361,14 +371,6 @@ class _GoBack:
         way = self.way
         with way.move.target.connect(role=way.move.owner, purpose="way back") as target:
             return way.end_sessions(target, users=(way.move.owner,))
-
-
-def digest_of(connection: psycopg.Connection, table: Table) -> str:
-    """The digest of all of a source's table as the cut-over's proof records it."""
-    try:
-        return digest(connection, table, table.column_names).value
-    except RowTooLarge:
-        return digest(connection, table, table.column_names, grain="columns").value
 
 
 @told("No write is lost: the side that holds every row is the only one that may take writes.")
@@ -390,7 +392,7 @@ def undo(
     evidence: dict[str, Any] = {}
     with move.source.connect(purpose="undo") as source:
         fenced = bool(fence.standing_of(source, move.stack).in_force)
-        begun = Journal(source, move.stack).last("fenced", "cut over", "lifted", "gone back") is not None
+        begun = Journal(source, move.stack).last(*ENDS) is not None
     with contextlib.ExitStack() as stack:
         if begun and not fenced and switch.where() != "target":
             # The rows are here. What a run that died may have left are the application's sessions on a target that refuses them;

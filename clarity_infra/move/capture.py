@@ -23,13 +23,16 @@ TRIGGER_PREFIX = f"{journal.PREFIX}_capture_"
 # Noted changes beyond this are not worth it: comparing whole tables is cheaper then. About 100 MB of keys.
 CAP = 1_000_000
 
-_PINNED = (
+# What makes a value print, and so hash, as in the sessions of this program (see `connection`).
+PINNED = (
     ("search_path", "pg_catalog, pg_temp"),
     ("TimeZone", "UTC"),
     ("DateStyle", "ISO, MDY"),
     ("IntervalStyle", "postgres"),
     ("bytea_output", "hex"),
     ("extra_float_digits", "3"),
+    ("lc_monetary", "C"),
+    ("xmlbinary", "base64"),
 )
 
 # One function a table: %s are the note's columns, which differ by key. OTHERS does not catch a cancelled statement, which is
@@ -118,7 +121,7 @@ def prepare(connection: psycopg.Connection, stack: str, tables: Sequence[Table])
         for table in tables:
             owner = found[table.name]
             for name, body in _bodies(connection, home, stack, table):
-                fence.make_function(connection, home, name, body, _PINNED)
+                fence.make_function(connection, home, name, body, PINNED)
                 if not owner.inherited:
                     fence.let_use(connection, home, name, owner.role)
 

@@ -18,28 +18,19 @@ from typing import Literal, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.abc import AdaptContext
 
 from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import fence
-from clarity_infra.move.differences import changed_keys
-from clarity_infra.move.digest import Method
-from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.owners import Owner, acting_as, owners
+from clarity_infra.move.plan import BATCH_KEYS, Escaped, Key, Plan, Values, batches, batches_by_size, table_of, type_of, values_of
 from clarity_infra.move.queries import query
-
-# A row's key, each column as the server prints it under our sessions' pinned settings.
-# For a table without a key all its stored columns stand for it.
-Key = tuple[str | None, ...]
-Values = tuple[str | None, ...]
-
-# Keys looked up in one statement, and bytes of rows held in memory at a time.
-BATCH_KEYS = 500
-BATCH_BYTES = 8 * 1024 * 1024
+from clarity_infra.move.shape import Shape, listed
 
 # Carries in a row until both sides are equal: the second repairs what cascades of the first moved.
 PASSES = 3
+# How long (milliseconds) readers are waited for where a table has to be altered before its rows can be written.
+READERS_MS = 5_000
 
 _NOT_YET = (
     psycopg.errors.UniqueViolation,
@@ -51,31 +42,6 @@ _NOT_YET = (
 
 # psycopg logs a warning when a batch fails whose rows are then tried one by one.
 logging.getLogger("psycopg").addFilter(lambda record: "error ignored terminating" not in record.msg)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """One table as both sides have it. `compared` are the columns both have; `written` those a row is written with.
-
-    `sender` and `receiver` give the type of each column there.
-    """
-
-    table: Table
-    compared: tuple[str, ...]
-    written: tuple[str, ...]
-    always: frozenset[str]
-    sender: Mapping[str, str]
-    receiver: Mapping[str, str]
-
-    @property
-    def name(self) -> Name:
-        """The table's name, the same on both sides."""
-        return self.table.name
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The columns of the key; empty for a table without one."""
-        return self.table.key or ()
 
 
 @dataclasses.dataclass
@@ -95,235 +61,6 @@ class Carried:
     def total(self) -> int:
         """All of them."""
         return self.inserted + self.updated + self.deleted
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A column as one side's catalog has it."""
-
-    name: str
-    type: str
-    generated: bool
-    identity: str
-    not_null: bool
-    default: str | None
-
-
-def columns(connection: psycopg.Connection, tables: Iterable[Name]) -> dict[Name, tuple[Column, ...]]:
-    """The columns of the tables that exist in this database."""
-    found: dict[Name, list[Column]] = {}
-    for schema, table, *facts in connection.execute(query("carry_columns"), _listed(tables)).fetchall():
-        listed = found.setdefault(Name(schema, table), [])
-        if facts[0] is not None:
-            listed.append(Column(*facts))
-    return {name: tuple(facts) for name, facts in found.items()}
-
-
-def _listed(tables: Iterable[Name]) -> dict[str, list[str]]:
-    names = list(tables)
-    return {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
-
-
-def shapes(sender: psycopg.Connection, receiver: psycopg.Connection, tables: Sequence[Table]) -> dict[Name, Shape]:
-    """How each table with rows of its own looks on both sides; columns that one side alone has are left out.
-
-    Raises Refused for a table, or a column of its key, that a side does not have.
-    """
-    with_rows = [table for table in tables if table.kind == "r"]
-    here = columns(sender, [table.name for table in with_rows])
-    there = columns(receiver, [table.name for table in with_rows])
-    return {table.name: _shape(table, here.get(table.name), there.get(table.name)) for table in with_rows}
-
-
-def _shape(table: Table, here: tuple[Column, ...] | None, there: tuple[Column, ...] | None) -> Shape:
-    if here is None or there is None:
-        raise _not_alike(table, "one side does not have it")
-    sender, receiver = {column.name: column for column in here}, {column.name: column for column in there}
-    both = tuple(name for name in table.column_names if name in sender and name in receiver)
-    missing = [name for name in (table.key or ()) if name not in both]
-    if missing:
-        raise _not_alike(table, f"its key column {missing[0]} is gone")
-    return Shape(
-        table=table,
-        compared=both,
-        written=tuple(name for name in both if not receiver[name].generated),
-        always=frozenset(name for name in both if receiver[name].identity == "a"),
-        sender={name: sender[name].type for name in both},
-        receiver={name: receiver[name].type for name in both},
-    )
-
-
-def _not_alike(table: Table, reason: str) -> Refused:
-    return Refused(
-        f"Table {table.name} is not the same on both sides: {reason}.",
-        unchanged="Nothing was changed.",
-        remedy="see which migration changed it; rows cannot be carried from one form to the other.",
-    )
-
-
-# Looking rows up
-
-
-@dataclasses.dataclass(frozen=True)
-class _Row:
-    """One row found by a key that was asked for: the key it has, what it holds, how much that is."""
-
-    key: Key
-    digest: bytes
-    length: int
-
-
-class Escaped(sql.Identifier):
-    """An identifier in a statement with parameters, where psycopg would take a percent sign in a name for one of them."""
-
-    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
-        """The quoted name with every percent sign doubled."""
-        return super().as_bytes(context).replace(b"%", b"%%")
-
-
-def _table(name: Name) -> Escaped:
-    return Escaped(name.schema, name.name)
-
-
-def _type(text: str) -> sql.SQL:
-    """A type as `format_type` prints it: quoted by the server already, from its catalog, never from outside."""
-    return sql.SQL(text.replace("%", "%%"))
-
-
-def _wanted(shape: Shape, types: Mapping[str, str]) -> sql.Composed:
-    """`FROM` clause that joins the table to the keys in the parameters, numbered as they come."""
-    return sql.SQL("FROM ROWS FROM ({}) WITH ORDINALITY AS w({}, n) JOIN ONLY {} AS t ON {}").format(
-        sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in shape.key),
-        sql.SQL(", ").join(Escaped(f"k{number}") for number, _ in enumerate(shape.key)),
-        _table(shape.name),
-        sql.SQL(" AND ").join(
-            sql.SQL("t.{} = w.{}::{}").format(Escaped(column), Escaped(f"k{number}"), _type(types[column]))
-            for number, column in enumerate(shape.key)
-        ),
-    )
-
-
-def _content(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.SQL("t.{}").format(Escaped(n)) for n in names))
-
-
-def _look_up(connection: psycopg.Connection, shape: Shape, types: Mapping[str, str], keys: Sequence[Key]) -> dict[int, _Row]:
-    """What this side has for each key, by the key's position; the digest does not depend on a server's own hash."""
-    statement = sql.SQL(
-        "SELECT w.n, ARRAY[{keys}]::text[], pg_catalog.sha256(pg_catalog.convert_to({row}, 'UTF8')), pg_catalog.octet_length({row}) {source}"
-    ).format(
-        keys=sql.SQL(", ").join(sql.SQL("t.{}::text").format(Escaped(column)) for column in shape.key),
-        row=_content(shape.compared),
-        source=_wanted(shape, types),
-    )
-    rows = connection.execute(statement, _columnwise(keys)).fetchall()
-    return {number: _Row(tuple(key), bytes(digest), length) for number, key, digest, length in rows}
-
-
-def absent(receiver: psycopg.Connection, shape: Shape, keys: Sequence[Key]) -> list[Key]:
-    """Those of the keys under which the receiving side has no row."""
-    missing: list[Key] = []
-    for batch in _batches(keys, BATCH_KEYS):
-        there = _look_up(receiver, shape, shape.receiver, batch)
-        missing += [key for number, key in enumerate(batch, start=1) if number not in there]
-    return missing
-
-
-def _columnwise(keys: Sequence[Key]) -> list[list[str | None]]:
-    return [list(column) for column in zip(*keys, strict=True)]
-
-
-def _values(connection: psycopg.Connection, shape: Shape, keys: Sequence[Key]) -> dict[int, Values]:
-    """The rows to write, each value as the type's own output function prints it."""
-    statement = sql.SQL("SELECT w.n, {} {}").format(
-        sql.SQL(", ").join(sql.SQL("t.{}").format(Escaped(column)) for column in shape.written),
-        _wanted(shape, shape.sender),
-    )
-    cursor = connection.execute(statement, _columnwise(keys))
-    result = cursor.pgresult
-    assert result is not None
-    encoding = connection.info.encoding
-
-    def text(row: int, column: int) -> str | None:
-        value = result.get_value(row, column)
-        return None if value is None else value.decode(encoding)
-
-    found = {int(text(row, 0) or 0): tuple(text(row, column) for column in range(1, result.nfields)) for row in range(result.ntuples)}
-    cursor.close()
-    return found
-
-
-# What differs
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What has to happen to one table's rows, by key; `bytes_of` bounds how many are read at a time."""
-
-    insert: tuple[Key, ...] = ()
-    update: tuple[Key, ...] = ()
-    delete: tuple[Key, ...] = ()
-    bytes_of: Mapping[Key, int] = dataclasses.field(default_factory=dict, repr=False)
-
-    def empty(self) -> bool:
-        """Whether the sides are equal."""
-        return not (self.insert or self.update or self.delete)
-
-    def keys(self) -> tuple[Key, ...]:
-        """Every key concerned."""
-        return self.insert + self.update + self.delete
-
-
-def plan(sender: psycopg.Connection, receiver: psycopg.Connection, shape: Shape, keys: Iterable[Key]) -> Plan:
-    """Compares the rows of these keys on both sides."""
-    insert: dict[Key, None] = {}
-    update: dict[Key, None] = {}
-    delete: dict[Key, None] = {}
-    lengths: dict[Key, int] = {}
-    for batch in _batches(list(dict.fromkeys(keys)), BATCH_KEYS):
-        here = _look_up(sender, shape, shape.sender, batch)
-        there = _look_up(receiver, shape, shape.receiver, batch)
-        for number, key in enumerate(batch, start=1):
-            ours, theirs = here.get(number), there.get(number)
-            if ours is not None:
-                lengths[key] = lengths[ours.key] = ours.length
-            if ours is not None and theirs is None:
-                insert[ours.key] = None
-            elif ours is not None and theirs is not None and ours.digest != theirs.digest:
-                update[theirs.key] = None
-                lengths[theirs.key] = ours.length
-            elif ours is None and theirs is not None:
-                delete[theirs.key] = None
-    return Plan(tuple(insert), tuple(update), tuple(delete), lengths)
-
-
-def differing(sender: psycopg.Connection, receiver: psycopg.Connection, shape: Shape, *, method: Method | None = None) -> Plan:
-    """Compares the whole of a table on both sides."""
-    found = changed_keys(sender, receiver, shape.table, columns=shape.compared, method=method)
-    if not shape.key:
-        return Plan(insert=tuple(found.only_a), delete=tuple(found.only_b))
-    return plan(sender, receiver, shape, [*found.only_a, *found.only_b, *found.differ])
-
-
-def _batches(items: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _batches_by_size(keys: Sequence[Key], lengths: Mapping[Key, int]) -> Iterator[list[Key]]:
-    batch: list[Key] = []
-    size = 0
-    for key in keys:
-        if batch and (len(batch) >= BATCH_KEYS or size + lengths.get(key, 0) > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(key)
-        size += lengths.get(key, 0)
-    if batch:
-        yield batch
-
-
-# Writing them
 
 
 @dataclasses.dataclass
@@ -373,17 +110,18 @@ def carry(
     """
     if all(plan.empty() for plan in plans.values()):
         return Carried()
-    names = list(shaped)
-    try:
-        with receiver.transaction():
-            return _write(sender, receiver, shaped, plans, parking=False)
-    except (_Stuck, psycopg.errors.ForeignKeyViolation):
-        pass
-    with _deferrable(receiver, names):
+    with _identities_open(receiver, _numbered_anew(sender, receiver, shaped, plans)) as opened:
+        shaped = {**shaped, **opened}
         try:
-            return _write(sender, receiver, shaped, plans, parking=True)
-        except _Stuck as stuck:
-            raise _cannot(stuck) from None
+            with receiver.transaction():
+                return _write(sender, receiver, shaped, plans, parking=False)
+        except (_Stuck, psycopg.errors.ForeignKeyViolation):
+            pass
+        with _deferrable(receiver, list(shaped)):
+            try:
+                return _write(sender, receiver, shaped, plans, parking=True)
+            except _Stuck as stuck:
+                raise _cannot(stuck) from None
 
 
 def carry_until_equal(
@@ -438,15 +176,15 @@ def _works(sender: psycopg.Connection, shaped: Mapping[Name, Shape], plans: Mapp
         for name, shape in shaped.items():
             todo = plans.get(name, Plan())
             keys = todo.insert if how == "insert" else todo.update
-            for batch in _batches_by_size(keys, todo.bytes_of):
+            for batch in batches_by_size(keys, todo.bytes_of):
                 if not shape.key:
                     yield _Work("insert", shape, [(row, row) for row in batch])
                     continue
-                values = _values(sender, shape, batch)
+                values = values_of(sender, shape.written, shape, shape.sender, batch)
                 rows = [(key, values[number]) for number, key in enumerate(batch, start=1) if number in values]
                 yield _Work("insert" if how == "insert" else "update", shape, rows)
     for name, shape in reversed(list(shaped.items())):
-        for gone in _batches(plans.get(name, Plan()).delete, BATCH_KEYS):
+        for gone in batches(plans.get(name, Plan()).delete, BATCH_KEYS):
             yield _Work("delete", shape, [(key, ()) for key in gone])
 
 
@@ -485,7 +223,7 @@ def _count(carried: Carried, how: str, rows: int) -> None:
 
 
 def _statement(shape: Shape, how: str) -> sql.Composed:
-    table = _table(shape.name)
+    table = table_of(shape.name)
     if how == "delete" and not shape.key:
         same = sql.SQL(" AND ").join(
             sql.SQL("t.{}::text IS NOT DISTINCT FROM %s::text").format(Escaped(column.name)) for column in shape.table.stored
@@ -493,7 +231,7 @@ def _statement(shape: Shape, how: str) -> sql.Composed:
         return sql.SQL("DELETE FROM ONLY {0} WHERE ctid = (SELECT t.ctid FROM ONLY {0} AS t WHERE {1} LIMIT 1)").format(
             table, same if shape.table.stored else sql.SQL("true")
         )
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), _type(shape.receiver[column])) for column in shape.key)
+    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), type_of(shape.receiver[column])) for column in shape.key)
     if how == "delete":
         return sql.SQL("DELETE FROM ONLY {} WHERE {}").format(table, where)
     if how == "insert" and not shape.written:
@@ -512,7 +250,7 @@ def _statement(shape: Shape, how: str) -> sql.Composed:
 
 
 def _updated(shape: Shape) -> tuple[str, ...]:
-    """An identity column that is GENERATED ALWAYS cannot be updated, and by key it never has to be."""
+    """An identity column that is GENERATED ALWAYS cannot be updated: by key it never has to be, and others are opened for it."""
     return tuple(column for column in shape.written if column not in shape.always)
 
 
@@ -533,18 +271,73 @@ def _deferrable(connection: psycopg.Connection, tables: Iterable[Name]) -> Itera
     Takes ACCESS EXCLUSIVE on the tables that have such keys, so readers wait for the end of the transaction.
     """
     names = list(tables)
-    found = connection.execute(query("carry_foreign_keys"), _listed(names)).fetchall()
+    found = connection.execute(query("carry_foreign_keys"), listed(names)).fetchall()
     owner_of = owners(connection, names)
 
     def alter(clause: LiteralString) -> None:
         for schema, table, constraint in found:
             name = Name(schema, table)
-            with acting_as(connection, owner_of[name]):
+            with acting_as(connection, owner_of[name]), _patient(connection, name):
                 connection.execute(sql.SQL("ALTER TABLE {} ALTER CONSTRAINT {} " + clause).format(name.identifier(), sql.Identifier(constraint)))
 
     alter("DEFERRABLE INITIALLY DEFERRED")
     yield
     alter("NOT DEFERRABLE")
+
+
+def _numbered_anew(
+    sender: psycopg.Connection, receiver: psycopg.Connection, shaped: Mapping[Name, Shape], plans: Mapping[Name, Plan]
+) -> list[Shape]:
+    """The tables in which a row was given another number (SET column = DEFAULT) that only the server may give."""
+
+    def differ(shape: Shape, keys: Sequence[Key]) -> bool:
+        here = values_of(sender, shape.given, shape, shape.sender, keys)
+        there = values_of(receiver, shape.given, shape, shape.receiver, keys)
+        return any(here[number] != values for number, values in there.items() if number in here)
+
+    return [
+        shape
+        for name, shape in shaped.items()
+        if shape.given and any(differ(shape, batch) for batch in batches(plans.get(name, Plan()).update, BATCH_KEYS))
+    ]
+
+
+@contextlib.contextmanager
+def _identities_open(connection: psycopg.Connection, shapes: Sequence[Shape]) -> Iterator[dict[Name, Shape]]:
+    """Lets the tables' GENERATED ALWAYS columns be written for the time of the transaction; gives the shapes they have then.
+
+    Takes ACCESS EXCLUSIVE on these tables, so readers wait for the end of the transaction.
+    """
+    holders: dict[tuple[Name, str], None] = {}
+    for shape in shapes:
+        row = connection.execute(query("carry_identity_holder"), {"schema": shape.name.schema, "table": shape.name.name}).fetchone()
+        assert row is not None
+        holders.update(dict.fromkeys((Name(*row), column) for column in shape.given))
+    owner_of = owners(connection, [name for name, _ in holders])
+
+    def alter(clause: LiteralString) -> None:
+        for name, column in holders:
+            with acting_as(connection, owner_of[name]), _patient(connection, name):
+                connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} " + clause).format(name.identifier(), sql.Identifier(column)))
+
+    alter("SET GENERATED BY DEFAULT")
+    yield {shape.name: dataclasses.replace(shape, always=shape.always - frozenset(shape.given)) for shape in shapes}
+    alter("SET GENERATED ALWAYS")
+
+
+@contextlib.contextmanager
+def _patient(connection: psycopg.Connection, name: Name) -> Iterator[None]:
+    """Waits for a table's readers, but not for ever: others queue behind."""
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", (str(READERS_MS),))
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        raise Refused(
+            f"Somebody reads {name} and did not let go within {READERS_MS // 1000} s; writing these rows needs the table for a moment.",
+            unchanged="Nothing was changed.",
+            remedy="end that session, or wait for it; then run the same command again.",
+        ) from None
+    connection.execute("SELECT set_config('lock_timeout', '0', true)")
 
 
 def _park_one(
@@ -571,7 +364,7 @@ def _park(connection: psycopg.Connection, shape: Shape, key: Key, index: str) ->
         query("carry_constraint_columns"),
         {"schema": shape.name.schema, "table": shape.name.name, "index": index},
     ).fetchall()
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), _type(shape.receiver[column])) for column in shape.key)
+    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), type_of(shape.receiver[column])) for column in shape.key)
     for column, nullable, type_text, category in rows:
         if column in shape.key or column in shape.always or column not in shape.written:
             continue
@@ -580,7 +373,7 @@ def _park(connection: psycopg.Connection, shape: Shape, key: Key, index: str) ->
             continue
         with contextlib.suppress(psycopg.errors.IntegrityError, psycopg.errors.DataError), connection.transaction():
             connection.execute(
-                sql.SQL("UPDATE ONLY {} SET {} = {} WHERE {}").format(_table(shape.name), Escaped(column), value, where),
+                sql.SQL("UPDATE ONLY {} SET {} = {} WHERE {}").format(table_of(shape.name), Escaped(column), value, where),
                 list(key),
             )
             return True
@@ -591,7 +384,7 @@ def _unused(shape: Shape, column: str, nullable: bool, type_text: str, category:
     """A value that no row of the table has in this column."""
     if nullable:
         return sql.SQL("NULL")
-    named, table = Escaped(column), _table(shape.name)
+    named, table = Escaped(column), table_of(shape.name)
     if category == "N":
         return sql.SQL("(SELECT pg_catalog.min(p.{}) - 1 FROM {} AS p)").format(named, table)
     if category in ("S", "U") and type_text in ("text", "character varying", "uuid", "bytea", "jsonb"):
@@ -603,7 +396,7 @@ def _unused(shape: Shape, column: str, nullable: bool, type_text: str, category:
         return sql.SQL(
             "(SELECT l FROM pg_catalog.unnest(pg_catalog.enum_range(NULL::{})) AS l"
             " WHERE NOT EXISTS (SELECT 1 FROM {} AS p WHERE p.{} = l) LIMIT 1)"
-        ).format(_type(type_text), table, named)
+        ).format(type_of(type_text), table, named)
     return None
 
 
@@ -628,7 +421,7 @@ def at_rest(connection: psycopg.Connection, tables: Iterable[Name], *, leave: fr
     """
     names = list(tables)
     owner_of = owners(connection, names)
-    rows = connection.execute(query("carry_triggers"), _listed(names)).fetchall()
+    rows = connection.execute(query("carry_triggers"), listed(names)).fetchall()
     for schema, table, trigger, _ in rows:
         with acting_as(connection, owner_of[Name(schema, table)]):
             fence.set_trigger_state(connection, Name(schema, table), trigger, "D")

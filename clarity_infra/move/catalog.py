@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from clarity_infra.errors import ConfigurationError, Refused
 from clarity_infra.move import bodies, journal, model
 from clarity_infra.move.model import Blocker, Column, Extension, MoveSet, Table
-from clarity_infra.move.names import Name
+from clarity_infra.move.names import Name, quoted
 from clarity_infra.move.queries import query
 
 # LIKE pattern of the names of this program's own objects: they exist on a source during and after a cut-over.
@@ -178,10 +178,13 @@ def _resolve(connection: psycopg.Connection[Any], tables: Sequence[Name]) -> lis
 
 def _check_owner(name: Name, row: Row, user: str) -> None:
     if not row["mine"]:
+        # A member already, but one that only administers the role (PostgreSQL 16): a grant without options would change nothing.
+        options = " WITH INHERIT TRUE, SET TRUE" if row["member"] else ""
+        what = "may not act as that role" if row["member"] else "is no member of that role"
         raise Refused(
-            f'{name} belongs to "{row["owner"]}", and "{user}" is no member of that role.',
+            f'{name} belongs to "{row["owner"]}", and "{user}" {what}.',
             unchanged="Nothing was changed.",
-            remedy=f'GRANT "{row["owner"]}" TO "{user}", or use an admin that may.',
+            remedy=f"GRANT {quoted(row['owner'])} TO {quoted(user)}{options}, or use an admin that may.",
         )
 
 
@@ -354,7 +357,8 @@ _OBSTACLES = {
         "use an admin with BYPASSRLS: ALTER ROLE ... BYPASSRLS",
         False,
     ),
-    "no select": ("the source's admin may not read it", "GRANT SELECT on it to the admin", False),
+    "no select": ("the source's admin may not read it", "{detail}", False),
+    "no usage": ("the source's admin may not use what is in it", "{detail}", False),
     "temporary": ("it is a temporary table", "take it out of `tables`", False),
 }
 
@@ -363,7 +367,7 @@ def _obstacles(connection: psycopg.Connection[Any], tables: list[int]) -> list[B
     blockers = []
     for row in _rows(connection, "catalog_obstacles", {"tables": tables}):
         reason, remedy, can_accept = _OBSTACLES[row["kind"]]
-        blockers.append(Blocker(row["object"], reason.format(detail=row["detail"]), remedy, can_accept))
+        blockers.append(Blocker(row["object"], reason.format(detail=row["detail"]), remedy.format(detail=row["detail"]), can_accept))
     return blockers
 
 

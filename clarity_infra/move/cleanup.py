@@ -12,7 +12,7 @@ import datetime
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from psycopg import sql
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
 from clarity_infra.move import capture, fence, journal
-from clarity_infra.move.back import digest_of
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.copy import copy
 from clarity_infra.move.crossing import told
@@ -30,9 +29,12 @@ from clarity_infra.move.cutover import raise_source_fence
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Entry, Journal, exclusive
 from clarity_infra.move.model import Move, MoveSet, Progress
-from clarity_infra.move.names import Name
-from clarity_infra.move.owners import owners
+from clarity_infra.move.names import Name, quoted
+from clarity_infra.move.owners import Owner, acting_as, by_owner, every_owner, owners
+from clarity_infra.move.privileges import give_back, read_privileges
+from clarity_infra.move.proof import digest_of
 from clarity_infra.move.queries import query
+from clarity_infra.move.state import CUT_OVER, ENDS
 from clarity_infra.move.tools import Tools, find_tools
 
 # The steps a clean-up and its undoing leave in both journals.
@@ -54,16 +56,24 @@ _DROPS = {
 }
 
 
-def refuse_clean_up(move: Move, *, monitoring: datetime.timedelta, acknowledged: int = 0, contents: bool = False) -> list[str]:
+def refuse_clean_up(
+    move: Move,
+    *,
+    monitoring: datetime.timedelta,
+    acknowledged: int = 0,
+    unproved: str = "",
+    contents: bool = False,
+) -> list[str]:
     """The reasons for which the old tables may not be dropped yet, each with its remedy; none where they may, or are gone already.
 
     `monitoring` is the period that must have passed since the cut-over, by the source server's clock; `acknowledged` the number of
-    refused writes that somebody has looked into. `contents` digests the source's tables as well, which reads all their rows.
+    refused writes that somebody has looked into; `unproved` the run (its number, as the refusal names it) whose cut-over somebody
+    answers for although its last proof did not pass. `contents` digests the source's tables as well, which reads all their rows.
     """
     with move.source.connect(purpose="clean-up") as source, move.target.connect(purpose="clean-up") as target:
         if cleaned(target, move.stack) is not None:
             return []
-        return _reasons(move, source, target, monitoring, acknowledged, contents=contents)
+        return _reasons(move, source, target, monitoring, acknowledged, unproved=unproved, contents=contents)
 
 
 def cleaned(target: psycopg.Connection[Any], stack: str) -> Entry | None:
@@ -79,19 +89,20 @@ def _reasons(
     monitoring: datetime.timedelta,
     acknowledged: int,
     *,
+    unproved: str,
     contents: bool,
 ) -> list[str]:
-    settled = Journal(source, move.stack).last("fenced", "cut over", "lifted", "gone back")
+    settled = Journal(source, move.stack).last(*ENDS)
     source_fenced = fence.standing_of(source, move.stack).covers(move.tables)
-    if settled is None or settled.step != "cut over" or not source_fenced or fence.standing_of(target, move.stack).in_force:
+    if settled is None or settled.step != CUT_OVER or not source_fenced or fence.standing_of(target, move.stack).in_force:
         return ["the application was not cut over to the target, or that was not finished: run `pulumi up` at stage cutover first"]
     reasons = []
     until = datetime.datetime.fromisoformat(settled.facts["at"]) + monitoring
     row = source.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
     if row and row[0] < until:
         reasons.append(f"the monitoring period lasts until {until.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC")
-    if not settled.facts.get("proved"):
-        reasons.append("the cut-over's last proof, the digest of both sides, did not pass: set the stage back to copy and cut over again")
+    if not settled.facts.get("proved") and unproved != settled.facts["fenced_by"]:
+        reasons += _not_proved(settled)
     refused = fence.hits(source, move.stack)
     if refused > acknowledged:
         reasons.append(
@@ -103,6 +114,17 @@ def _reasons(
     return reasons
 
 
+def _not_proved(settled: Entry) -> list[str]:
+    """Why the digests of both sides did not prove the cut-over, and how somebody answers for it."""
+    found = [*settled.facts.get("differences", ()), *settled.facts.get("unproved", ())] or ["it was not made"]
+    listed = "".join(f"\n      {text}" for text in found)
+    return [
+        "the last proof of the cut-over, the digests of both sides, did not pass:"
+        f"{listed}\n    compare these rows on both sides (`python -m clarity_infra verify`). If the new database has what it should,"
+        f" set acknowledgeUnprovedCutover to {settled.facts['fenced_by']}"
+    ]
+
+
 def _changed(move: Move, source: psycopg.Connection[Any], settled: Entry) -> list[str]:
     """The tables of the source that are not, row for row and column for column, as the cut-over's proof found them."""
     move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
@@ -112,7 +134,7 @@ def _changed(move: Move, source: psycopg.Connection[Any], settled: Entry) -> lis
     return reasons + [
         f"{name} was changed behind the fence: its rows or columns are not those that were copied"
         for name, value in recorded.items()
-        if name in found and digest_of(source, found[name]) != value
+        if name in found and digest_of(source, found[name]).value != value
     ]
 
 
@@ -124,6 +146,7 @@ def clean_up(
     backup: Path,
     monitoring: datetime.timedelta,
     acknowledged: int,
+    unproved: str = "",
     progress: Progress,
 ) -> dict[str, Any]:
     """Backs the old tables up into the folder `backup`, proves the backup, and drops them; done already, it changes nothing.
@@ -140,7 +163,7 @@ def clean_up(
         if done is not None:
             return done.facts
         progress("comparing the old tables with what was copied")
-        reasons = _reasons(move, source, target, monitoring, acknowledged, contents=True)
+        reasons = _reasons(move, source, target, monitoring, acknowledged, unproved=unproved, contents=True)
         if reasons:
             raise Refused(
                 "The old tables may not be dropped yet:\n" + "\n".join(f"  - {reason}" for reason in reasons),
@@ -176,7 +199,7 @@ def _tidy(source: psycopg.Connection[Any], stack: str) -> None:
 
 def _back_up(move: Move, source: psycopg.Connection[Any], folder: Path, run: uuid.UUID, progress: Progress) -> Path:
     """Writes the archive, restores it once and compares every table with the source. Gives its path."""
-    settled = Journal(source, move.stack).last("cut over")
+    settled = Journal(source, move.stack).last(CUT_OVER)
     assert settled is not None
     tools = find_tools(source.info.server_version // 10000)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -190,7 +213,7 @@ def _back_up(move: Move, source: psycopg.Connection[Any], folder: Path, run: uui
         progress("reading the backup back and comparing it")
         tools.run(
             "pg_restore",
-            ["--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={scratch.database}", archive],
+            ["--exit-on-error", "--no-owner", "--no-privileges", f"--dbname={scratch.dbname()}", archive],
             scratch,
             doing="Reading the backup back",
         )
@@ -218,7 +241,7 @@ def _dump(tools: Tools, scratch: Endpoint, archive: Path) -> None:
 def _compare_backup(move: Move, scratch: Endpoint, settled: Entry, archive: Path) -> None:
     with scratch.connect(purpose="clean-up") as connection:
         found = read_move_set(connection, move.tables, tracking=move.tracking, accept=move.accept)
-        digests = {str(table.name): digest_of(connection, table) for table in found.with_rows}
+        digests = {str(table.name): digest_of(connection, table).value for table in found.with_rows}
     different = [facts["table"] for facts in settled.facts["tables"] if digests.get(facts["table"]) != facts["digest"]]
     if different:
         raise VerificationFailed(
@@ -253,7 +276,7 @@ def _scratch(move: Move, source: psycopg.Connection[Any], purpose: str) -> Itera
         raise Refused(
             "The backup is proved in a scratch database, which the admin may not create.",
             unchanged="Nothing was dropped.",
-            remedy=f'ask for: ALTER ROLE "{move.source.user}" CREATEDB',
+            remedy=f"ask for: ALTER ROLE {quoted(move.source.user)} CREATEDB",
         ) from None
     try:
         yield move.source.with_database(name)
@@ -266,21 +289,23 @@ def _scratch(move: Move, source: psycopg.Connection[Any], purpose: str) -> Itera
 
 def _drop(move: Move, source: psycopg.Connection[Any], run: uuid.UUID, archive: Path, progress: Progress) -> dict[str, Any]:
     """Drops the set in one transaction, and commits only when it is proved that it is gone and nothing else is."""
-    settled = Journal(source, move.stack).last("cut over")
+    settled = Journal(source, move.stack).last(CUT_OVER)
     assert settled is not None
     try:
         with source.transaction():
             source.execute("SELECT set_config('lock_timeout', %s, true)", (str(LOCK_TIMEOUT_MS),))
             move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
-            source.execute(
-                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(
-                    sql.SQL(", ").join(sql.SQL("ONLY {}").format(table.name.identifier()) for table in move_set.tables)
-                )
-            )
+            for owner, names in by_owner(every_owner(source, [table.name for table in move_set.tables])).items():
+                with acting_as(source, owner):
+                    source.execute(
+                        sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(
+                            sql.SQL(", ").join(sql.SQL("ONLY {}").format(name.identifier()) for name in names)
+                        )
+                    )
             changed = _changed(move, source, settled)
             if changed:
                 raise Refused("The old tables were changed meanwhile: " + "; ".join(changed) + ".", unchanged="Nothing was dropped.")
-            before = _inventory(source)
+            before, access = _inventory(source), read_privileges(source, move_set.objects)
             dropped, kept = _drop_set(source, move_set)
             _prove(source, move_set, before, kept)
             evidence = {
@@ -288,6 +313,7 @@ def _drop(move: Move, source: psycopg.Connection[Any], run: uuid.UUID, archive: 
                 "dropped": dropped,
                 "kept": [text for _, text in kept],
                 "tables": settled.facts["tables"],
+                "access": access,
                 "at": datetime.datetime.now(datetime.UTC).isoformat(),
             }
             Journal(source, move.stack).append(CLEANED, run, **evidence)
@@ -303,32 +329,63 @@ def _drop(move: Move, source: psycopg.Connection[Any], run: uuid.UUID, archive: 
 
 
 def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[str], list[tuple[tuple[int, int], str]]]:
-    """All tables in one statement, which takes their foreign keys to each other with them, then what only they needed."""
+    """All tables, then what only they needed, each as its owner."""
     members = sorted(move_set.objects)
-    rows = source.execute(query("cleanup_objects"), {"classids": [c for c, _ in members], "objids": [o for _, o in members]}).fetchall()
-    tables = [identity for _, _, kind, identity in rows if kind == "table"]
-    _drop_one(source, "table", ", ".join(tables))
+    found = source.execute(query("cleanup_objects"), {"classids": [c for c, _ in members], "objids": [o for _, o in members]}).fetchall()
+    rows = [(classid, objid, kind, identity, Owner(role, inherited)) for classid, objid, kind, identity, role, inherited in found]
+    tables = {identity: owner for _, _, kind, identity, owner in rows if kind == "table"}
+    _drop_tables(source, move_set, tables)
     dropped, kept = [f"table {identity}" for identity in tables], []
     left = [row for row in rows if row[2] != "table"]
     while left:
         stuck = []
-        for classid, objid, kind, identity in left:
+        for classid, objid, kind, identity, owner in left:
             if any(text.startswith(f"{kind} {identity} is used by") for text in move_set.shared):
                 kept.append(((classid, objid), f"{kind} {identity}"))
             elif _gone_with_others(source, classid, objid):
                 dropped.append(f"{kind} {identity}")
             else:
                 try:
-                    with source.transaction():
+                    with source.transaction(), acting_as(source, owner):
                         _drop_one(source, kind, identity)
                     dropped.append(f"{kind} {identity}")
                 except Refused as error:
-                    stuck.append((classid, objid, kind, identity))
+                    stuck.append((classid, objid, kind, identity, owner))
                     refusal = error
         if len(stuck) == len(left):
             raise refusal
         left = stuck
     return dropped, kept
+
+
+def _drop_tables(source: psycopg.Connection[Any], move_set: MoveSet, tables: Mapping[str, Owner]) -> None:
+    """In one statement, which takes the tables' foreign keys to each other with them, or one for each role that has to be taken."""
+    groups = by_owner(tables)
+    if len(groups) > 1:
+        _drop_foreign_keys(source, move_set)
+    left = list(groups.items())
+    while left:
+        stuck = []
+        for owner, identities in left:
+            try:
+                with source.transaction(), acting_as(source, owner):
+                    _drop_one(source, "table", ", ".join(identities))
+            except Refused as error:
+                stuck.append((owner, identities))
+                refusal = error
+        if len(stuck) == len(left):
+            raise refusal
+        left = stuck
+
+
+def _drop_foreign_keys(source: psycopg.Connection[Any], move_set: MoveSet) -> None:
+    """Those from one table of the set to another: dropped one by one, each would hold the table it refers to."""
+    owner_of = every_owner(source, [table.name for table in move_set.tables])
+    rows = source.execute(query("cleanup_foreign_keys"), {"tables": [table.oid for table in move_set.tables]}).fetchall()
+    for schema, table, constraint in rows:
+        name = Name(schema, table)
+        with acting_as(source, owner_of[name]):
+            source.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(name.identifier(), sql.Identifier(constraint)))
 
 
 def _gone_with_others(source: psycopg.Connection[Any], classid: int, objid: int) -> bool:
@@ -393,17 +450,19 @@ def restore(move: Move, archive: Path, *, run: uuid.UUID, progress: Progress) ->
         if entry is None:
             raise Refused("Nothing was cleaned up, so there is nothing to restore.", unchanged="Nothing was changed.")
         names = [Name.parse(facts["table"]) for facts in entry.facts["tables"]]
+        access = entry.facts.get("access", [])
         if not _present(source, names):
             progress("restoring the old tables")
-            _restore_archive(move, source, archive, entry.facts["kept"])
+            _restore_archive(move, source, archive, entry.facts["kept"], access)
+        for note in give_back(source, access):
+            progress(f"warning: {note}")
         reach("old tables restored")
         raise_source_fence(move, source, [*names, *move.tables])
         different = [
             name
             for table in read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept).with_rows
             for name in [str(table.name)]
-            if {facts["table"]: facts["digest"] for facts in entry.facts["tables"]}.get(name, digest_of(source, table))
-            != digest_of(source, table)
+            if {facts["table"]: facts["digest"] for facts in entry.facts["tables"]}.get(name, "") not in ("", digest_of(source, table).value)
         ]
         if different:
             raise VerificationFailed(
@@ -411,16 +470,19 @@ def restore(move: Move, archive: Path, *, run: uuid.UUID, progress: Progress) ->
                 unchanged="The target is live and was not touched; the restored tables are fenced.",
                 remedy="drop these tables by hand if they are not needed, and restore again.",
             )
-        settled = Journal(source, move.stack).last("cut over")
+        settled = Journal(source, move.stack).last(CUT_OVER)
         for side in (source, target):
             Journal(side, move.stack).append(RESTORED, run, backup=str(archive))
         if settled is not None:
-            Journal(source, move.stack).append("cut over", run, **settled.facts)
+            Journal(source, move.stack).append(CUT_OVER, run, **settled.facts)
         return {"restored": [str(name) for name in names]}
 
 
-def _restore_archive(move: Move, source: psycopg.Connection[Any], archive: Path, kept: list[str]) -> None:
-    """Everything of the archive in one transaction, but for schemas, extensions and kept objects that are in the source still."""
+def _restore_archive(move: Move, source: psycopg.Connection[Any], archive: Path, kept: list[str], access: list[dict[str, Any]]) -> None:
+    """Everything of the archive in one transaction, but for schemas, extensions and kept objects that are in the source still.
+
+    As the admin, or as the former owner that may create where the admin may not.
+    """
     tools = find_tools(source.info.server_version // 10000)
     there = _there_still(source, kept)
     listing = tools.run("pg_restore", ["--list", archive], doing="Reading the backup")
@@ -433,12 +495,22 @@ def _restore_archive(move: Move, source: psycopg.Connection[Any], archive: Path,
             [
                 *("--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges"),
                 f"--use-list={chosen}",
-                f"--dbname={move.source.database}",
+                f"--dbname={move.source.dbname()}",
                 archive,
             ],
             move.source,
             doing="Restoring the old tables",
+            **_maker(source, move, access),
         )
+
+
+def _maker(source: psycopg.Connection[Any], move: Move, access: list[dict[str, Any]]) -> dict[str, str]:
+    """The role to restore as, as an option of the tools; none where the admin may create in every schema of the tables itself."""
+    schemas = sorted({name.schema for name in move.tables})
+    candidates = [move.source.user, *sorted({str(facts["owner"]) for facts in access} - {move.source.user})]
+    rows = source.execute(query("cleanup_makers"), {"roles": candidates, "schemas": schemas}).fetchall()
+    able = [str(role) for (role,) in rows]
+    return {"role": able[0]} if able and move.source.user not in able else {}
 
 
 def _there_still(source: psycopg.Connection[Any], kept: list[str]) -> list[str]:

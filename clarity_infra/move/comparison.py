@@ -9,9 +9,10 @@ from collections.abc import Mapping
 import psycopg
 
 from clarity_infra.move.capture import Changes
-from clarity_infra.move.carry import Key, Plan, Shape, differing, plan
 from clarity_infra.move.digest import Method
 from clarity_infra.move.names import Name
+from clarity_infra.move.plan import Key, Plan, differing, plan
+from clarity_infra.move.shape import Shape
 
 
 @dataclasses.dataclass

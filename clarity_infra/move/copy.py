@@ -19,20 +19,20 @@ from psycopg import sql
 from clarity_infra.errors import Blocked, ClarityError, VerificationFailed
 from clarity_infra.move import journal, preflight, rows, structure
 from clarity_infra.move.catalog import read_move_set
+from clarity_infra.move.completion import Completion
 from clarity_infra.move.digest import Digest, Grain, probed
 from clarity_infra.move.discard import COPIED, DISCARDED, MADE, STARTED, discard, discard_copy, last_made, objects_of
 from clarity_infra.move.journal import Journal
 from clarity_infra.move.model import Move, MoveSet, Progress
 from clarity_infra.move.names import Name
+from clarity_infra.move.pace import still
 from clarity_infra.move.queries import query
-from clarity_infra.move.rows import Copied, Crew, copy_rows, digest_tables, megabytes, session
+from clarity_infra.move.rows import Copied, copy_rows, megabytes, session
 from clarity_infra.move.sequences import State, read_sequences, set_sequences
+from clarity_infra.move.steps import Steps
 from clarity_infra.move.verify import Verification, read_present, verify
 
 __all__ = ["copied_already", "copy", "discard_copy"]
-
-# For index builds; the server's default of 64 MB makes large ones slow, and more than this times the jobs may not be there.
-_MAINTENANCE_WORK_MEM = "256MB"
 
 _STAYS_LIVE = "The source stays live and was only read."
 
@@ -96,7 +96,7 @@ def _refuse_obstacles(move: Move, source: psycopg.Connection[Any], target: psyco
     made = last_made(target, move.stack)
     ours = [objid for _, objid in objects_of(made)] if made else []
     blockers = list(move_set.blockers)
-    blockers += preflight.check_servers(source, move.source, target, move_set)[0]
+    blockers += preflight.check_servers(source, move.source, target, move_set, target_endpoint=move.target)[0]
     blockers += preflight.check_databases(source, target, move_set, owner=move.owner, ours=ours)[0]
     if blockers:
         raise Blocked(
@@ -116,6 +116,7 @@ class _Copy:
     target: psycopg.Connection[Any]
     move_set: MoveSet
     snapshot: str
+    steps: Steps = dataclasses.field(default_factory=Steps)
 
     def make(self) -> dict[str, Any]:
         """The steps of a copy in their order; returns the evidence."""
@@ -124,30 +125,37 @@ class _Copy:
         method = probed(self.source, self.target)
         size = sum(table.bytes for table in self.move_set.tables)
         self.progress(f"Copying {len(self.move_set.tables)} tables, about {megabytes(size)}, with pg_dump {tools.version}.")
-        with structure.dump(self.source, self.move.source, self.move_set, tools, self.snapshot) as archive:
-            self._make_tables(archive)
-            copied = copy_rows(
-                self.move.source,
-                self.move.target,
-                self.move_set.tables,
-                snapshot=self.snapshot,
-                owner=self.move.owner,
-                workers=self.move.workers,
-                progress=self.progress,
-                method=method,
-            )
+        with contextlib.ExitStack() as stack:
+            with self.steps.taking("structure"):
+                archive = stack.enter_context(structure.dump(self.source, self.move.source, self.move_set, tools, self.snapshot))
+                self._make_tables(archive)
+            with self.steps.taking("rows"):
+                copied = copy_rows(
+                    self.move.source,
+                    self.move.target,
+                    self.move_set.tables,
+                    snapshot=self.snapshot,
+                    owner=self.move.owner,
+                    workers=self.move.workers,
+                    progress=self.progress,
+                    method=method,
+                )
             count = sum(one.rows for one in copied.values())
             self.progress(f"{count:,} rows copied; making indexes and constraints.")
-            self._make_indexes(archive)
-        # Sequences are in no snapshot: read now they are at least where the rows need them.
-        states = read_sequences(self.source, self.move_set.sequences)
-        with self._as_owner() as target:
-            set_sequences(target, states)
-        self._analyze()
-        self.progress("Verifying.")
-        verified, seconds = self._verify(copied, states)
+            completion = self._completion(archive)
+            with self.steps.taking("indexes"), still(self.progress, "making indexes"):
+                self._make_indexes(archive, completion)
+            # Sequences are in no snapshot: read now they are at least where the rows need them.
+            states = read_sequences(self.source, self.move_set.sequences)
+            with self._as_owner() as target:
+                set_sequences(target, states)
+            self.progress("Verifying.")
+            with self.steps.taking("keys, statistics and digests"), still(self.progress, "making keys and statistics, and reading the copy"):
+                arrived = self._make_keys(archive, completion, copied)
+        with self.steps.taking("verification"), still(self.progress, "verifying"):
+            verified = self._verify(copied, arrived, states)
         self._force_row_security()
-        return self._evidence(copied, states, verified, {"started": at.isoformat(), "snapshot_at": at.isoformat(), "verify_seconds": seconds})
+        return self._evidence(copied, states, verified, {"started": at.isoformat(), "snapshot_at": at.isoformat()})
 
     def _make_tables(self, archive: structure.Archive) -> None:
         """Extensions, types, functions, tables and sequences in one transaction, with the record of what was made."""
@@ -190,46 +198,39 @@ class _Copy:
             MADE, self.run, objects=[[classid, objid, f"{kind} {identity}"] for classid, objid, kind, identity in rows]
         )
 
-    def _make_indexes(self, archive: structure.Archive) -> None:
-        """Indexes and keys in parallel by pg_restore where it can talk to the server; what stands between them in one transaction."""
-        settings = {"maintenance_work_mem": _MAINTENANCE_WORK_MEM, "synchronous_commit": "off"}
-        if not structure.runs_on(archive.tools, self.target.info.server_version):
-            self._run(archive.script("post-data"), settings)
-            return
-        archive.restore("indexes", self.move.target, role=self.move.owner, jobs=self.move.workers, **settings)
-        self._run(archive.script("post-data", stage="rest"), settings)
-        archive.restore("keys", self.move.target, role=self.move.owner, jobs=self.move.workers, **settings)
+    def _completion(self, archive: structure.Archive) -> Completion:
+        return Completion(
+            archive, self.move_set.tables, self._as_owner, self.move.workers, f"Making indexes and constraints in {self.move.target.label()}"
+        )
 
-    def _run(self, script: str, settings: dict[str, str]) -> None:
+    def _make_indexes(self, archive: structure.Archive, completion: Completion) -> None:
+        """Indexes side by side; then what stands between them and the foreign keys, in one transaction."""
+        completion.make_indexes()
+        self._run(archive.script("post-data", stage="rest"))
+
+    def _make_keys(self, archive: structure.Archive, completion: Completion, copied: dict[Name, Copied]) -> dict[Name, Digest]:
+        """Foreign keys, statistics and, meanwhile, the digests of what arrived, in the grain that the source's needed."""
+        grains: dict[Name, Grain] = {name: "columns" if "-columns:" in one.digest.value else "row" for name, one in copied.items()}
+        arrived = completion.make_keys(probed(self.source, self.target), grains)
+        self._run(archive.script("post-data", stage="comments"))
+        return arrived
+
+    def _run(self, script: str) -> None:
         with self._as_owner() as target, target.transaction():
-            for name, value in settings.items():
-                target.execute("SELECT pg_catalog.set_config(%s, %s, true)", (name, value))
             structure.run_script(target, script, doing=f"Making indexes and constraints in {self.move.target.label()}")
 
     def _as_owner(self) -> psycopg.Connection[Any]:
         return session(self.move.target, role=self.move.owner, purpose="copy structure")
 
-    def _analyze(self) -> None:
-        def work(name: Name, connection: psycopg.Connection[Any]) -> None:
-            connection.execute(sql.SQL("ANALYZE {}").format(name.identifier()))
-
-        names = [table.name for table in self.move_set.tables if not table.parents or table.kind == "r"]
-        Crew(self.move.workers, self._as_owner).run(names, work)
-
-    def _verify(self, copied: dict[Name, Copied], states: dict[Name, State]) -> tuple[Verification, float]:
-        started = time.monotonic()
-        source_digests = {name: one.digest for name, one in copied.items()}
-        grains: dict[Name, Grain] = {name: "columns" if "-columns:" in found.value else "row" for name, found in source_digests.items()}
-        method = probed(self.source, self.target)
-        target_digests = digest_tables(self._as_owner, self.move_set.tables, workers=self.move.workers, method=method, grains=grains)
+    def _verify(self, copied: dict[Name, Copied], arrived: dict[Name, Digest], states: dict[Name, State]) -> Verification:
         with self._as_owner() as target:
             verified = verify(
                 self.source,
                 target,
                 self.move_set,
                 owner=self.move.owner,
-                source_digests=source_digests,
-                target_digests=target_digests,
+                source_digests={name: one.digest for name, one in copied.items()},
+                target_digests=arrived,
                 states=states,
                 forced=False,
             )
@@ -239,7 +240,7 @@ class _Copy:
                 unchanged=f"{_STAYS_LIVE} The copy in {self.move.target.label()} is not used.",
                 remedy="run the same command again: it removes this copy and makes a new one. If it fails again, report the differences.",
             )
-        return verified, round(time.monotonic() - started, 3)
+        return verified
 
     def _force_row_security(self) -> None:
         forced = [table.name for table in self.move_set.tables if table.forced_row_security]
@@ -281,5 +282,6 @@ class _Copy:
             "source_version": version(self.source),
             "target_version": version(self.target),
             "verified": verified.evidence,
+            "steps": self.steps.json(),
             **more,
         }

@@ -5,21 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import psycopg
 
-from clarity_infra.errors import ClarityError
+from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import fence, state
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal, exclusive
 from clarity_infra.move.migrations import Migrations, wait
-from clarity_infra.move.model import Move, MoveSet, Progress
-from clarity_infra.move.names import Name
+from clarity_infra.move.model import Move, MoveSet, Progress, Table
+from clarity_infra.move.names import Name, quoted
 from clarity_infra.move.queries import query
 from clarity_infra.move.state import Command, Facts, Origin, Step
+from clarity_infra.move.steps import Steps
 
 # How Cloudflare's Hyperdrive introduces itself to an origin.
 # https://developers.cloudflare.com/hyperdrive/observability/troubleshooting/
@@ -41,13 +42,16 @@ class Switch(Protocol):
     def to_source(self) -> None:
         """Sends the application to the source."""
 
+    def drop_old_connections(self) -> bool:
+        """Asks that connections to the side it was sent to before be given up; false where nobody was asked. Never raises ClarityError."""
+
 
 @dataclasses.dataclass
 class Crossing:
     """One run between the two sides, with the stack's lock held on both. `source` and `target` are in autocommit mode.
 
-    `rows` is a session of the target's owner for carrying rows, `snapshot` one that sees the target as it was at the moment the
-    source was fenced, `tracker` one that reads which migrations are in effect.
+    `tracker` is a session that reads which migrations are in effect; `rows_role` the role that reads and writes the target's rows,
+    None for the admin itself.
     """
 
     move: Move
@@ -58,8 +62,9 @@ class Crossing:
     target: psycopg.Connection
     move_set: MoveSet
     stack: contextlib.ExitStack = dataclasses.field(repr=False)
-    snapshot: psycopg.Connection | None = None
+    rows_role: str | None
     tracker: psycopg.Connection | None = None
+    steps: Steps = dataclasses.field(default_factory=Steps)
 
     @property
     def tables(self) -> tuple[Name, ...]:
@@ -89,8 +94,8 @@ class Crossing:
         return self._keep(self.move.source.connect(autocommit=autocommit, purpose=purpose))
 
     def open_target(self, *, autocommit: bool = False, purpose: str) -> psycopg.Connection:
-        """Another session of the target's owner, closed with the run."""
-        return self._keep(self.move.target.connect(autocommit=autocommit, role=self.move.owner, purpose=purpose))
+        """Another session that reads and writes the target's rows, closed with the run."""
+        return self._keep(self.move.target.connect(autocommit=autocommit, role=self.rows_role, purpose=purpose))
 
     def _keep(self, connection: psycopg.Connection) -> psycopg.Connection:
         self.stack.callback(connection.close)
@@ -124,7 +129,8 @@ class Crossing:
         while True:
             transition = state.next_transition(command, found)
             reach(f"before {transition.step}")
-            steps[transition.step]()
+            with self.steps.taking(transition.step):
+                steps[transition.step]()
             reach(f"after {transition.step}")
             if transition.step in state.LAST:
                 return
@@ -168,7 +174,33 @@ def crossing(move: Move, switch: Switch, run: uuid.UUID, progress: Progress) -> 
         stack.enter_context(exclusive(source, move.stack))
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
         with told("No write is lost: the side that holds every row is the only one that may take writes."):
-            yield Crossing(move, switch, run, progress, source, target, move_set, stack)
+            yield Crossing(move, switch, run, progress, source, target, move_set, stack, rows_role(target, move, move_set.tables))
+
+
+def rows_role(target: psycopg.Connection, move: Move, tables: Iterable[Table]) -> str | None:
+    """As whom the target's rows are read and written: their owner; where forced row security binds that, the admin, None, whom it does not.
+
+    Raises Refused, with each table's name, where row security binds the admin as well: rows would be left out.
+    """
+    names = [table.name for table in tables]
+    listed = {"schemas": [name.schema for name in names], "names": [name.name for name in names]}
+    forced = target.execute(query("crossing_forced_row_security"), listed).fetchall()
+    bound = [str(Name(schema, name)) for schema, name, _, binds in forced if binds]
+    if bound:
+        owners_named = ", ".join(sorted({quoted(owner) for _, _, owner, binds in forced if binds}))
+        raise Refused(
+            f"Row security is forced in the target on {', '.join(bound)}, and binds {quoted(move.target.user)}, which has to see every row.",
+            unchanged="Nothing was changed.",
+            remedy=f"ask for: ALTER ROLE {quoted(move.target.user)} BYPASSRLS; GRANT {owners_named} TO {quoted(move.target.user)}"
+            " (on PostgreSQL 16 and later: WITH INHERIT TRUE).",
+        )
+    return None if forced else move.owner
+
+
+def check_rows_visible(move: Move) -> None:
+    """Raises Refused where row security would keep rows of the copy from a cut-over; for a preview, which makes none."""
+    with move.source.connect(purpose="look") as source, move.target.connect(purpose="look") as target:
+        rows_role(target, move, read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept).tables)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ import datetime
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -20,18 +19,20 @@ from psycopg import IsolationLevel, sql
 
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
 from clarity_infra.move import capture, fence, migrations, state
-from clarity_infra.move.carry import Shape, at_rest, carry_until_equal, columns, shapes
+from clarity_infra.move.carry import at_rest, carry_until_equal
 from clarity_infra.move.comparison import Comparison
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
-from clarity_infra.move.differences import changed_keys
-from clarity_infra.move.digest import Digest, RowTooLarge, digest, probed
+from clarity_infra.move.digest import Method
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal
 from clarity_infra.move.locks import Hold, Watch, lock_out_writers
 from clarity_infra.move.migrations import Migrations
 from clarity_infra.move.model import Move, Progress, Table
 from clarity_infra.move.names import Name
+from clarity_infra.move.proof import Proof
 from clarity_infra.move.sequences import read_sequences, set_sequences
+from clarity_infra.move.shape import Shape, columns, shapes
+from clarity_infra.move.state import CUT_OVER, FENCED, GONE_BACK, LIFTED, MIGRATED, OPENED, SENT_ON
 
 # Rounds of bringing near without a lock: more do not help where writers are faster than this program.
 ROUNDS = 6
@@ -81,10 +82,13 @@ class _CutOver:
     pending: Migrations
     lock_budget: float
     alive: Callable[[], bool]
-    froze: bool = False
-    rewritten: frozenset[str] = frozenset()
-    early: dict[str, Digest] = dataclasses.field(default_factory=dict)
+    rewritten: frozenset[str] | None = None
+    sent_on: dict[str, Any] = dataclasses.field(default_factory=dict)
     evidence: dict[str, Any] = dataclasses.field(default_factory=dict)
+    proof: Proof = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.proof = Proof(self.way, self._fence_run())
 
     def make(self) -> dict[str, Any]:
         self.way.advance(
@@ -143,8 +147,11 @@ class _CutOver:
         # Counting large tables takes seconds; done any later, what is written meanwhile would be left to carry under the lock.
         counting = self._count(rows, shaped)
         fence.prepare(way.source, way.move.stack, way.tables)
+        method = self.proof.choose_method(way.source, rows)
+        rows.rollback()
+        self.proof.prepare(self._rewritten())
         with way.steps.taking("bring near, without a lock"):
-            estimate = self._bring_near(rows, tables, shaped)
+            estimate = self._bring_near(rows, tables, shaped, method)
         limit = max(LONGEST_HOLD, 3 * estimate + 5)
         hold = lock_out_writers(lock, way.tables, budget=self.lock_budget, progress=way.progress)
         reach("source locked")
@@ -185,7 +192,7 @@ class _CutOver:
             for column in found
             if names.get(column.name) != column.type
         ]
-        went_back = self.way.source_journal.last("gone back", "lifted")
+        went_back = self.way.source_journal.last(GONE_BACK, LIFTED)
         if different and went_back is None:
             raise Refused(
                 "The source's tables changed since they were copied: " + ", ".join(different[:10]) + ".",
@@ -208,8 +215,13 @@ class _CutOver:
                     unchanged="Nothing was changed.",
                     remedy="raise copyRevision, so that a copy with the new structure is made.",
                 )
-        rehearsal = migrations.rehearse(way.move, self.pending)
-        self.rewritten = frozenset(rehearsal["rewritten"])
+        self._rewritten()
+
+    def _rewritten(self) -> frozenset[str]:
+        """The tables whose rows the pending migrations write anew, as a rehearsal shows; asked once."""
+        if self.rewritten is None:
+            self.rewritten = frozenset(migrations.rehearse(self.way.move, self.pending)["rewritten"])
+        return self.rewritten
 
     def _install_capture(self, lock: psycopg.Connection, tables: tuple[Table, ...]) -> float:
         """From here on the keys of changed rows are noted. Gives how long a writer can have waited for it."""
@@ -232,11 +244,9 @@ class _CutOver:
             lock.commit()
         capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
 
-    def _bring_near(self, rows: psycopg.Connection, tables: tuple[Table, ...], shaped: Mapping[Name, Shape]) -> float:
+    def _bring_near(self, rows: psycopg.Connection, tables: tuple[Table, ...], shaped: Mapping[Name, Shape], method: Method) -> float:
         """Carries what differs, without a lock, until little is left. Gives the seconds that tables without a key will take."""
         way = self.way
-        method = probed(way.source, rows)
-        rows.rollback()
         keyless = 0.0
         with way.open_source(purpose="cut-over near") as source:
             source.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -310,23 +320,15 @@ class _CutOver:
             raise _unequal(left)
         set_sequences(rows, read_sequences(lock, way.moved.sequences))
         rows.commit()
-        self._take_snapshot()
+        self.proof.take_snapshot()
         return carried.total()
-
-    def _take_snapshot(self) -> None:
-        """A session that goes on seeing the target as it is now. It touches no table: a lock would stop the migrations."""
-        snapshot = self.way.open_target(purpose="cut-over proof")
-        snapshot.isolation_level = IsolationLevel.REPEATABLE_READ
-        snapshot.read_only = True
-        snapshot.execute("SELECT pg_catalog.pg_current_snapshot()")
-        self.way.snapshot = snapshot
 
     def _raise_fence(self, lock: psycopg.Connection, hold: Hold, carried: int, waited: float, *, counted: bool) -> None:
         way = self.way
         put_up_on_source(way.move, lock, way.tables)
         capture.take_out_of_force(lock, way.move.stack)
         Journal(lock, way.move.stack).append(
-            "fenced",
+            FENCED,
             way.run,
             waited_seconds=round(max(waited, hold.waited()), 3),
             carried=carried,
@@ -341,14 +343,14 @@ class _CutOver:
             )
         reach("before the fence is committed")
         lock.commit()
-        self.froze = True
+        self.proof.fence = str(way.run)
         reach("fence committed")
         way.progress(f"the source takes no more writes; they waited {max(waited, hold.waited()):.2f} s at most")
 
     def _after_lost_connection(self, error: psycopg.Error) -> None:
         """The server's own state tells whether the fence was committed when a connection was lost, or a statement failed."""
         if self._source_fenced():
-            self.froze = True
+            self.proof.fence = self._fence_run()
             return
         raise ClarityError(
             f"The source could not be frozen: {_reason(error)}.",
@@ -382,19 +384,18 @@ class _CutOver:
 
     def migrate(self) -> None:
         """Applies the pending migrations; where that fails the source takes writes again."""
-        self._ensure_snapshot()
-        self._digest_rewritten()
+        self.proof.watch(self._rewritten)
+        self.proof.digest_before(self._rewritten)
         try:
-            applied = migrations.apply(self.way.move, self.pending)
+            applied = migrations.apply(self.way.move, self.pending, self.way.run)
         except (ClarityError, psycopg.Error) as error:
             raise self._give_up(error) from None
-        self.way.target_journal.append("migrated", self.way.run, fenced=self._fence_run(), **applied)
+        self.way.target_journal.append(MIGRATED, self.way.run, fenced=self.proof.fence, **applied)
         if applied["applied"]:
             self.way.progress(f"migrations applied: {', '.join(applied['applied'])}")
 
     def switch_to_target(self) -> None:
         """Sends the application to the target; a GET decides where no answer, or an error, came."""
-        self._ensure_snapshot()
         try:
             self.way.switch.to_target()
         except ClarityError as error:
@@ -405,17 +406,18 @@ class _CutOver:
 
     def open_target(self) -> None:
         """The application is sent to the target, which holds everything: it may write there."""
-        self._ensure_snapshot()
         way = self.way
+        self.proof.watch(self._rewritten)
         with way.target.transaction():
             fence.take_out_of_force(way.target, way.move.stack)
-            way.target_journal.append("opened", way.run, fenced=self._fence_run())
+            way.target_journal.append(OPENED, way.run, fenced=self.proof.fence)
+        self._send_clients_on()
 
     def _give_up(self, error: Exception) -> ClarityError:
         """Lifts the fence again, provided that the application is still sent to the source and the target was never opened."""
         reason = str(error) if isinstance(error, ClarityError) else _reason(error)
         stays = "Neither side takes writes until the same command is run again (or the stage is set back)."
-        if self._opened():
+        if self.proof.opened():
             return ClarityError(reason, unchanged=stays, remedy="run the same command again.")
         try:
             found = self.way.facts()
@@ -436,110 +438,101 @@ class _CutOver:
         )
 
     def _fence_run(self) -> str:
-        entry = self.way.source_journal.last("fenced")
+        entry = self.way.source_journal.last(FENCED)
         return str(entry.run) if entry else ""
 
-    def _opened(self) -> bool:
-        """Whether the target took writes since the source was fenced."""
-        opened = self.way.target_journal.last("opened")
-        return opened is not None and opened.facts.get("fenced") == self._fence_run()
+    def _send_clients_on(self) -> None:
+        """Ends what still leads to the source, whose fence refuses it: its sessions, and the connections that Hyperdrive keeps."""
+        way = self.way
+        refused = self._since_fence()
+        ended = way.end_sessions(way.source)
+        self.sent_on = {"refused_seconds": refused, "sessions_ended": ended, "sessions_ended_after": self._since_fence()}
+        self.sent_on["connections_drained"] = way.switch.drop_old_connections()
+        way.source_journal.append(SENT_ON, way.run, fenced=self.proof.fence, **self.sent_on)
+        if ended:
+            way.progress(f"ended {ended} session(s) of the application on the old database")
 
-    def _ensure_snapshot(self) -> None:
-        """A run that goes on for a dead one takes the snapshot now, if nothing was written to the target since the fence."""
-        if self.way.snapshot is None and not self._opened():
-            self._take_snapshot()
-
-    def _digest_rewritten(self) -> None:
-        """Tables that a migration rewrites or takes columns from are digested before it: a snapshot would not see their rows."""
-        if self.way.snapshot is None:
-            return
-        if not self.froze:
-            self.rewritten = frozenset(migrations.rehearse(self.way.move, self.pending)["rewritten"])
-        with self.way.open_target(purpose="cut-over proof") as target:
-            for name, shape in self._shaped(target).items():
-                if str(name) in self.rewritten:
-                    self.early[str(name)] = _digest_of(target, shape)
-
-    def _shaped(self, target: psycopg.Connection) -> dict[Name, Shape]:
-        return shapes(self.way.source, target, self.way.moved.tables)
+    def _since_fence(self) -> float | None:
+        """Seconds by the source's clock since the fence was put up."""
+        fenced = self.way.source_journal.last(FENCED)
+        row = self.way.source.execute("SELECT pg_catalog.clock_timestamp()").fetchone()
+        return round((row[0] - fenced.at).total_seconds(), 3) if row and fenced else None
 
     def settle(self) -> None:
         """Ends sessions on the old side, proves the whole of both sides equal, removes what only the cut-over needed."""
         way = self.way
         done = self._settled()
-        if done is not None:
+        if done is not None and (done["proved"] or done.get("differences")):
+            self._tidy()
+            self._say(done)
             self.evidence = done
             return
-        ended = way.end_sessions(way.source)
-        if ended:
-            way.progress(f"ended {ended} session(s) of the application on the old database")
-        evidence = self._evidence(ended)
+        if not self.sent_on:
+            self._send_clients_on()
+        evidence = self._evidence()
         with way.steps.taking("prove both sides equal"):
-            differences = self._prove(evidence)
+            verdict = self.proof.make()
+        self.proof.close()
+        evidence |= verdict.facts()
         evidence["steps"] = way.steps.json()
-        if way.snapshot is not None:
-            way.snapshot.close()  # what it read it holds against the removal of triggers
-            way.snapshot = None
-        capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
-        fence.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
-        way.source_journal.append("cut over", way.run, **evidence)
-        way.target_journal.append("cut over", way.run, **evidence)
-        if differences:
+        way.source_journal.append(CUT_OVER, way.run, **evidence)
+        way.target_journal.append(CUT_OVER, way.run, **evidence)
+        self._tidy()
+        self._say(evidence)
+        if verdict.differences:
             raise VerificationFailed(
-                differences,
+                list(verdict.differences),
                 unchanged="The target is live; the source is fenced and keeps all it had.",
-                remedy="compare the rows named here on both sides; clean-up is refused until this is resolved, and setting the"
-                " stage back to copy carries the target's rows to the source.",
+                remedy="compare the rows named here on both sides. Clean-up is refused until somebody answers for them by name"
+                " (acknowledgeUnprovedCutover); setting the stage back to copy carries the target's rows to the source.",
             )
         self.evidence = evidence
 
+    def _tidy(self) -> None:
+        """Removes what only the cut-over needed; what somebody is using is out of force, and goes with a later run."""
+        way = self.way
+        self.proof.tidy()
+        capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
+        fence.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
+
+    def _say(self, evidence: dict[str, Any]) -> None:
+        """What a person should know of the evidence."""
+        gap = gap_text(evidence)
+        if gap:
+            self.way.progress(gap)
+        for text in [*evidence.get("differences", ()), *evidence.get("unproved", ())]:
+            self.way.progress(f"not proved equal: {text}")
+
     def _settled(self) -> dict[str, Any] | None:
         """The evidence of the cut-over that stands, if a run has settled it."""
-        entry = self.way.source_journal.last("fenced", "cut over")
-        return entry.facts if entry is not None and entry.step == "cut over" else None
+        entry = self.way.source_journal.last(FENCED, CUT_OVER)
+        return entry.facts if entry is not None and entry.step == CUT_OVER else None
 
-    def _evidence(self, ended: int) -> dict[str, Any]:
-        fenced = self.way.source_journal.last("fenced")
+    def _evidence(self) -> dict[str, Any]:
+        way = self.way
+        fenced, sent, migrated = way.source_journal.last(FENCED), way.source_journal.last(SENT_ON), way.target_journal.last(MIGRATED)
         facts = fenced.facts if fenced else {}
-        migrated = self.way.target_journal.last("migrated")
+        sent_on = sent.facts if sent and sent.facts["fenced"] == self.proof.fence else {}
         return {
             "at": (fenced.at if fenced else datetime.datetime.now(datetime.UTC)).isoformat(),
-            "fenced_by": str(fenced.run if fenced else self.way.run),
+            "fenced_by": str(fenced.run if fenced else way.run),
             "waited_seconds": facts.get("waited_seconds"),
             "carried": facts.get("carried"),
             "counted_under_lock": facts.get("counted_under_lock"),
-            "migrations": migrated.facts["applied"] if migrated and fenced and migrated.facts["fenced"] == str(fenced.run) else [],
-            "sessions_ended": ended,
+            "migrations": migrated.facts["applied"] if migrated and migrated.facts["fenced"] == self.proof.fence else [],
+            **{key: value for key, value in sent_on.items() if key != "fenced"},
         }
 
-    def _prove(self, evidence: dict[str, Any]) -> list[str]:
-        """Digests every table on both sides: the source under its fence, the target as it was when the fence was put up."""
-        way = self.way
-        evidence["tables"], evidence["proved"] = [], False
-        if way.snapshot is None:
-            way.progress("the run that cut over died before its last proof; clean-up will ask for a new cut-over")
-            return []
-        differences: list[str] = []
-        with way.open_source(purpose="cut-over proof") as source, ThreadPoolExecutor(2) as pool:
-            for name, shape in self._shaped(way.target).items():
-                early = self.early.get(str(name))
-                theirs = None if early else pool.submit(_digest_of, way.snapshot, shape)
-                ours = _digest_of(source, shape)
-                found = early or (theirs.result() if theirs else ours)
-                evidence["tables"].append({"table": str(name), "rows": ours.rows, "digest": ours.value})
-                if found != ours:
-                    differences.append(self._difference(source, shape, ours, found, early is not None))
-        evidence["proved"] = not differences
-        evidence["proved_at"] = datetime.datetime.now(datetime.UTC).isoformat()
-        return differences
 
-    def _difference(self, source: psycopg.Connection, shape: Shape, ours: Digest, theirs: Digest, early: bool) -> str:
-        text = f"{shape.name}: {ours.rows} rows in the source, {theirs.rows} in the target when the source was fenced"
-        if early or self.way.snapshot is None:
-            return text
-        found = changed_keys(source, self.way.snapshot, shape.table, columns=shape.compared, limit=10)
-        keys = [*found.only_a, *found.only_b, *found.differ]
-        return text + "; first keys: " + ", ".join("/".join(str(part) for part in key) for key in keys[:10])
+def gap_text(evidence: Mapping[str, Any]) -> str:
+    """How long writers were kept out, as far as a run can measure it; empty where it was not measured."""
+    waited, refused, ended = (evidence.get(key) for key in ("waited_seconds", "refused_seconds", "sessions_ended_after"))
+    if waited is None or refused is None:
+        return ""
+    text = f"writers waited {waited:.2f} s at most, then were refused for {refused:.2f} s, until the new database took writes"
+    if evidence.get("sessions_ended") and ended is not None:
+        text += f" (on old connections for {ended:.2f} s, until these were ended)"
+    return text + "; a client adds what it lets pass before it tries again"
 
 
 def _unequal(tables: list[Name]) -> VerificationFailed:
@@ -593,7 +586,7 @@ def lift_fence(way: Crossing) -> None:
     """Takes the source's fence out of force, with nothing to bring back. Waits for nobody: no writer gets past a fence."""
     with way.source.transaction():
         fence.take_out_of_force(way.source, way.move.stack)
-        way.source_journal.append("lifted", way.run)
+        way.source_journal.append(LIFTED, way.run)
     reach("fence lifted")
 
 
@@ -604,13 +597,6 @@ def _keyless(shaped: Mapping[Name, Shape]) -> frozenset[Name]:
 def _rows_of(connection: psycopg.Connection, shape: Shape) -> int:
     row = connection.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(shape.name.identifier())).fetchone()
     return int(row[0]) if row else 0
-
-
-def _digest_of(connection: psycopg.Connection, shape: Shape) -> Digest:
-    try:
-        return digest(connection, shape.table, shape.compared)
-    except RowTooLarge:
-        return digest(connection, shape.table, shape.compared, grain="columns")
 
 
 def _reason(error: Exception) -> str:

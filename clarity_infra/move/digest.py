@@ -76,45 +76,36 @@ def hashed(
     where: sql.Composable | None = None,
     method: Method = "server",
     grain: Grain = "row",
+    of: sql.Composable | None = None,
 ) -> sql.Composable:
     """A subquery of the table's own rows: `first` and `second`, the two hashes of a row, and expressions on `t` under names.
 
-    OFFSET 0 keeps the server from working a value out once for each place that uses it.
+    `of` gives rows with these columns from elsewhere than the table (what a trigger sees of one), hashed in the same way. OFFSET 0 keeps
+    the server from working a value out once for each place that uses it.
     """
     of_name = {column.name: column for column in table.columns}
     named = [of_name[name] for name in (table.column_names if columns is None else columns)]
     direct = method == "server" and grain == "row"
     names = [name for _, name in beside]
-    rows = sql.SQL("SELECT {} AS v{} FROM ONLY {} AS t WHERE {} OFFSET 0").format(
+    rows = sql.SQL("SELECT {} AS v{} FROM {} AS t WHERE {} OFFSET 0").format(
         _row(named, direct=direct, method=method, grain=grain),
         sql.SQL("").join(sql.SQL(", {} AS {}").format(expression, name) for expression, name in beside),
-        table.name.identifier(),
+        of or sql.SQL("ONLY {}").format(table.name.identifier()),
         where or sql.SQL("true"),
     )
-    if not direct:
-        first, second = hashes(sql.SQL("r.v"), method)
+    if direct:
+        records = (sql.SQL("pg_catalog.hash_record_extended(r.v, {})").format(sql.Literal(seed)) for seed in SEEDS)
+        first, second = (_mixed(record, seed) for record, seed in zip(records, SEEDS, strict=True))
     else:
-        records = (sql.SQL("pg_catalog.hash_record_extended(v.v, {})").format(sql.Literal(seed)) for seed in SEEDS)
-        rows = sql.SQL("SELECT {}{} FROM ({}) AS v OFFSET 0").format(
-            sql.SQL(", ").join(sql.SQL("{} AS {}").format(record, sql.Identifier(half)) for record, half in zip(records, _HALVES, strict=True)),
-            _beside("v", names),
-            rows,
-        )
-        first, second = (_mixed(sql.Identifier("r", half), seed) for half, seed in zip(_HALVES, SEEDS, strict=True))
-    return sql.SQL("(SELECT {} AS first, {} AS second{} FROM ({}) AS r)").format(first, second, _beside("r", names), rows)
-
-
-_HALVES = ("h1", "h2")
-
-
-def _beside(alias: str, names: Sequence[sql.Identifier]) -> sql.Composable:
-    return sql.SQL("").join(sql.SQL(", {}.{}").format(sql.Identifier(alias), name) for name in names)
+        first, second = hashes(sql.SQL("r.v"), method)
+    return sql.SQL("(SELECT {} AS first, {} AS second{} FROM ({}) AS r)").format(
+        first, second, sql.SQL("").join(sql.SQL(", r.{}").format(name) for name in names), rows
+    )
 
 
 def _mixed(value: sql.Composable, seed: int) -> sql.Composable:
-    """A hash of a bigint that sees all of it: the server's own would fold it, so its upper half goes in once more."""
-    lower = sql.SQL("pg_catalog.hashint8extended({}, {})").format(value, sql.Literal(seed))
-    return sql.SQL("pg_catalog.hashint8extended({} >> 32, {})").format(value, lower)
+    """A hash of a bigint that sees all of it: as the value to be hashed the server would fold it into 32 bits, as the seed it does not."""
+    return sql.SQL("pg_catalog.hashint4extended({}, {})").format(sql.Literal(seed), value)
 
 
 # Types of which the server's hash sees every bit, so that equal hashes mean equal values, printed alike.

@@ -6,6 +6,9 @@ What a copy makes is recorded in the transaction that makes it, so there is neve
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -18,8 +21,9 @@ from clarity_infra.move.model import Move, Progress
 from clarity_infra.move.queries import query
 from clarity_infra.move.rows import session
 
-# Journal steps of a copy, in the target. "copy-made" holds the objects, "copied" the evidence.
-STARTED, MADE, COPIED, DISCARDED = "copy-started", "copy-made", "copied", "copy-discarded"
+# Journal steps of a copy, in the target. "copy-made" holds the objects, "migration-made" those that migrations made or renamed since,
+# "copied" the evidence.
+STARTED, MADE, GREW, COPIED, DISCARDED = "copy-started", "copy-made", "migration-made", "copied", "copy-discarded"
 
 # What the sessions of an attempt that do its work in the target are called.
 WORKERS = ("copy rows", "copy structure")
@@ -67,9 +71,32 @@ def _end_orphans(target: psycopg.Connection[Any]) -> None:
 
 
 def last_made(target: psycopg.Connection[Any], stack: str) -> Entry | None:
-    """The record of the objects the last copy made, None where there is none or it was discarded."""
-    entry = Journal(target, stack).last(MADE, DISCARDED)
-    return entry if entry is not None and entry.step == MADE else None
+    """The record of the objects the last copy made, and of what a cut-over's migrations made of it; None where it was discarded."""
+    found: Entry | None = None
+    for entry in Journal(target, stack).entries(MADE, GREW, DISCARDED):
+        if entry.step == GREW and found is not None:
+            found = dataclasses.replace(found, facts={**found.facts, "objects": _grown(found, entry)})
+        else:
+            found = entry if entry.step == MADE else None
+    return found
+
+
+def _grown(made: Entry, later: Entry) -> list[Any]:
+    objects = {(classid, objid): name for classid, objid, name in [*made.facts["objects"], *later.facts["objects"]]}
+    return [[classid, objid, name] for (classid, objid), name in objects.items()]
+
+
+def record_grown(target: psycopg.Connection[Any], stack: str, run: uuid.UUID, new: Sequence[tuple[int, int]]) -> None:
+    """Records, in the transaction that made them, what migrations made in a copy (`new`) and what of it they gave another name."""
+    made = last_made(target, stack)
+    before = {(int(classid), int(objid)): name for classid, objid, name in made.facts["objects"]} if made else {}
+    objects = [*before, *new]
+    rows = target.execute(query("copy_made"), {"classids": [c for c, _ in objects], "objids": [o for _, o in objects]}).fetchall()
+    found = [
+        [classid, objid, f"{kind} {identity}"] for classid, objid, kind, identity in rows if before.get((classid, objid)) != f"{kind} {identity}"
+    ]
+    if found:
+        Journal(target, stack).append(GREW, run, objects=found)
 
 
 def discard(target: psycopg.Connection[Any], move: Move, progress: Progress) -> None:
@@ -99,7 +126,7 @@ def discard(target: psycopg.Connection[Any], move: Move, progress: Progress) -> 
 
 
 def objects_of(entry: Entry) -> list[tuple[int, int]]:
-    """The (catalog, object) pairs of a "copy-made" entry."""
+    """The (catalog, object) pairs of a record of `last_made`."""
     return [(int(classid), int(objid)) for classid, objid, _ in entry.facts["objects"]]
 
 

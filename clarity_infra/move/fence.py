@@ -20,7 +20,7 @@ from psycopg import sql
 
 from clarity_infra.errors import Refused
 from clarity_infra.move import journal
-from clarity_infra.move.names import Name
+from clarity_infra.move.names import Name, quoted
 from clarity_infra.move.owners import Owner, acting_as, every_owner, owners
 from clarity_infra.move.queries import query
 
@@ -101,7 +101,7 @@ def home_of(connection: psycopg.Connection) -> str:
         raise Refused(
             f'The admin may create nothing in database "{connection.info.dbname}".',
             unchanged="Nothing was changed.",
-            remedy=f'ask for: GRANT CREATE ON DATABASE "{connection.info.dbname}" TO "{connection.info.user}"',
+            remedy=f"ask for: GRANT CREATE ON DATABASE {quoted(connection.info.dbname)} TO {quoted(connection.info.user)}",
         )
     return home
 

@@ -19,6 +19,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.move.names import quoted
 
 SCHEMA = "clarity_infra"
 TABLE = "clarity_infra_journal"
@@ -76,7 +77,7 @@ class Journal:
             raise Refused(
                 f'The admin may create neither a schema nor a table in database "{self.connection.info.dbname}".',
                 unchanged="Nothing was changed.",
-                remedy=f'ask for: GRANT CREATE ON DATABASE "{self.connection.info.dbname}" TO "{self.connection.info.user}"',
+                remedy=f"ask for: GRANT CREATE ON DATABASE {quoted(self.connection.info.dbname)} TO {quoted(self.connection.info.user)}",
             )
         with self.connection.transaction():
             if schema == SCHEMA:

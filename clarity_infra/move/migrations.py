@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from psycopg import sql
 
 from clarity_infra.errors import ClarityError, ConfigurationError
 from clarity_infra.move import fence
+from clarity_infra.move.discard import record_grown
+from clarity_infra.move.journal import Journal
 from clarity_infra.move.model import Move
 from clarity_infra.move.names import Name
 from clarity_infra.move.queries import query
@@ -209,11 +212,12 @@ def rehearse(move: Move, migrations: Migrations) -> dict[str, Any]:
     return {"pending": [migration.tag for migration in todo], "seconds": round(seconds, 3), "rewritten": rewritten}
 
 
-def apply(move: Move, migrations: Migrations) -> dict[str, Any]:
+def apply(move: Move, migrations: Migrations, run: uuid.UUID) -> dict[str, Any]:
     """Applies what is pending to the target, as Drizzle would, in one transaction; nothing where nothing is pending.
 
     Where the target has no tracking table, Drizzle's own is made with the rows it would have had, so that Drizzle's migrator
-    afterwards applies nothing. Gives {"applied": [tags], "seconds": float}. Raises ClarityError where a statement fails; then
+    afterwards applies nothing. What they make is recorded, so that a later copy can take it away again. Gives
+    {"applied": [tags], "seconds": float}. Raises ClarityError where a statement fails; then
     nothing was changed.
     """
     if not read(migrations):
@@ -224,10 +228,19 @@ def apply(move: Move, migrations: Migrations) -> dict[str, Any]:
         todo = pending(connection, tracking, migrations)
         if todo or tracking is None:
             with fence.suspended(connection):
+                before = set(_objects(connection))
                 tracking = tracking or _make_tracking_table(connection, migrations)
                 _run(connection, todo, tracking)
+            connection.execute("SET LOCAL ROLE NONE")
+            new = [found for found in _objects(connection) if found not in before]
+            Journal(connection, move.stack).open()
+            record_grown(connection, move.stack, run, new)
         connection.commit()
     return {"applied": [migration.tag for migration in todo], "seconds": round(time.monotonic() - started, 3)}
+
+
+def _objects(connection: psycopg.Connection) -> list[tuple[int, int]]:
+    return list(connection.execute(query("migrations_objects")).fetchall())
 
 
 def _make_tracking_table(connection: psycopg.Connection, migrations: Migrations) -> Name:

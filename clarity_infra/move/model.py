@@ -18,6 +18,7 @@ class Move:
     """What is asked for: `tables` of database `source` are to live in database `target`, owned there by `owner`.
 
     Both endpoints log in as the admin of their server. `tracking` names Drizzle's table: "auto", "none" or "schema.table".
+    `logins`: every role by which the application comes to act as the owner; where none is named, the owner logs in itself.
     `accept` holds the object texts of blockers that are accepted; `workers` bounds the pairs of connections rows travel on.
     """
 
@@ -26,6 +27,7 @@ class Move:
     target: Endpoint
     owner: str
     tables: tuple[Name, ...]
+    logins: tuple[str, ...] = ()
     tracking: str = "auto"
     accept: tuple[str, ...] = ()
     workers: int = 4

@@ -51,9 +51,14 @@ def check_identifier(text: str, setting: str) -> str:
     return text
 
 
+def quoted(name: str) -> str:
+    """A name as it stands in a statement that a person is told to ask for: in double quotes, a quote inside doubled."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _shown(part: str) -> str:
     plain = part.replace("_", "a").isalnum() and part.isascii() and part == part.lower() and not part[0].isdigit()
-    return part if plain else '"' + part.replace('"', '""') + '"'
+    return part if plain else quoted(part)
 
 
 def _split(text: str, setting: str) -> list[str]:

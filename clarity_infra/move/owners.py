@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import psycopg
 from psycopg import sql
@@ -12,6 +13,8 @@ from psycopg import sql
 from clarity_infra.errors import ClarityError
 from clarity_infra.move.names import Name
 from clarity_infra.move.queries import query
+
+Thing = TypeVar("Thing", bound=Hashable)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,17 @@ def every_owner(connection: psycopg.Connection, names: Sequence[Name]) -> dict[N
             remedy="correct `tables`, or raise copyRevision to make the copy afresh.",
         )
     return found
+
+
+def by_owner(owner_of: Mapping[Thing, Owner]) -> dict[Owner, list[Thing]]:
+    """The things in as few groups as can be altered at once: all whose owner's privileges the session has are one."""
+    groups: dict[Owner, list[Thing]] = {}
+    inherited: Owner | None = None
+    for thing, owner in owner_of.items():
+        if owner.inherited:
+            owner = inherited = inherited or owner
+        groups.setdefault(owner, []).append(thing)
+    return groups
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from clarity_infra.move.carry import Key, Shape, absent
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
+from clarity_infra.move.plan import Key, absent
 from clarity_infra.move.queries import query
+from clarity_infra.move.shape import Shape
 
 # A default that is one constant, as pg_get_expr prints it: a literal with casts, a number, a truth value.
 _CONSTANT = re.compile(r"""^\(?(?:'(?:[^']|'')*'|-?\d+(?:\.\d+)?|true|false|NULL)\)?(?:::[\w\s."\[\](),]+)?$""")

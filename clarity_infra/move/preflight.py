@@ -13,8 +13,10 @@ from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ConfigurationError
 from clarity_infra.move.catalog import OURS
 from clarity_infra.move.model import Blocker, MoveSet
+from clarity_infra.move.names import quoted
 from clarity_infra.move.queries import query
 from clarity_infra.move.tools import Tools, find_tools
+from clarity_infra.pooler import REMEDY, is_pooled
 
 # The oldest server this is tested with; older ones lack what the queries ask for.
 OLDEST = 150000
@@ -31,16 +33,26 @@ def tools_for(source: psycopg.Connection[Any], target: psycopg.Connection[Any]) 
 
 
 def check_servers(
-    source: psycopg.Connection[Any], endpoint: Endpoint, target: psycopg.Connection[Any] | None, move_set: MoveSet
+    source: psycopg.Connection[Any],
+    endpoint: Endpoint,
+    target: psycopg.Connection[Any] | None,
+    move_set: MoveSet,
+    *,
+    target_endpoint: Endpoint | None = None,
 ) -> tuple[list[Blocker], list[str]]:
-    """Everything about the servers themselves: versions, recovery, poolers, encodings, tools. `target` may be any database of its server."""
+    """Everything about the servers themselves: versions, recovery, poolers, encodings, tools. `target` may be any database of its server.
+
+    `endpoint` and `target_endpoint` are where the two sessions were opened.
+    """
     blockers: list[Blocker] = []
     notes: list[str] = []
     for side, connection in (("source", source), ("target", target)):
         if connection is None:
             continue
         blockers += _server(side, connection)
-    blockers += _pooler(endpoint, source)
+    blockers += _pooler("source", endpoint, source)
+    if target is not None and target_endpoint is not None and (target_endpoint.host, target_endpoint.port) != (endpoint.host, endpoint.port):
+        blockers += _pooler("target", target_endpoint.with_database(target.info.dbname), target)
     if target is None:
         return blockers, notes
     if major(target) < major(source):
@@ -90,29 +102,29 @@ def check_databases(
 def _server(side: str, connection: psycopg.Connection[Any]) -> list[Blocker]:
     if connection.info.server_version < OLDEST:
         return [Blocker(f"{side} server", f"it is PostgreSQL {major(connection)}", "use PostgreSQL 15 or newer", can_accept=False)]
-    row = connection.execute("SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')").fetchone()
+    row = connection.execute(
+        "SELECT pg_catalog.pg_is_in_recovery(), r.rolinherit OR r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user"
+    ).fetchone()
     if row and row[0]:
         return [Blocker(f"{side} server", "it is a read replica", "name the primary server in the URL", can_accept=False)]
-    return []
-
-
-def _pooler(endpoint: Endpoint, connection: psycopg.Connection[Any]) -> list[Blocker]:
-    """A transaction pooler hands one server process to several sessions and forgets their settings: both can be seen."""
-    mark = uuid.uuid4().hex
-    connection.execute("SELECT pg_catalog.set_config('clarity_infra.session', %s, false)", (mark,))
-    with endpoint.connect(purpose="preflight") as other:
-        pids = [side.execute("SELECT pg_catalog.pg_backend_pid()").fetchone() for side in (connection, other, connection)]
-        row = connection.execute("SELECT pg_catalog.current_setting('clarity_infra.session', true)").fetchone()
-    if pids[0] != pids[2] or pids[0] == pids[1] or row is None or row[0] != mark:
+    if row and not row[1]:
+        # It would own databases and be a member of roles without having their privileges, to end sessions of theirs among others.
         return [
             Blocker(
-                "source connection",
-                "it goes through a transaction pooler, where a snapshot cannot be shared between sessions",
-                "use the provider's direct (unpooled) host or port",
+                f"{side} admin",
+                f'"{connection.info.user}" does not inherit the privileges of the roles it is a member of (NOINHERIT)',
+                f"ALTER ROLE {quoted(connection.info.user)} INHERIT",
                 can_accept=False,
             )
         ]
     return []
+
+
+def _pooler(side: str, endpoint: Endpoint, connection: psycopg.Connection[Any]) -> list[Blocker]:
+    if not is_pooled(endpoint, connection):
+        return []
+    reason = "it goes through a transaction pooler, where a snapshot cannot be shared between sessions"
+    return [Blocker(f"{side} connection", reason, REMEDY, can_accept=False)]
 
 
 def same_database(a: psycopg.Connection[Any], b: psycopg.Connection[Any]) -> bool:
@@ -206,7 +218,7 @@ def _extensions(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Bloc
                 Blocker(
                     f"extension {name}",
                     f'the tables need it, and "{target.info.user}" may not create it in the target',
-                    f'ask for: CREATE EXTENSION "{name}" in database "{target.info.dbname}"',
+                    f"ask for: CREATE EXTENSION {quoted(name)} in database {quoted(target.info.dbname)}",
                     can_accept=False,
                 )
             )
@@ -228,10 +240,9 @@ def _owner(target: psycopg.Connection[Any], move_set: MoveSet, owner: str) -> li
     ).fetchall()
     for schema, exists, allowed in rows:
         if not allowed:
-            what = f'SCHEMA "{schema}"' if exists else f'DATABASE "{target.info.dbname}"'
-            blockers.append(
-                Blocker(f"schema {schema}", f'"{owner}" may not create in it', f'GRANT CREATE ON {what} TO "{owner}"', can_accept=False)
-            )
+            what = f"SCHEMA {quoted(schema)}" if exists else f"DATABASE {quoted(target.info.dbname)}"
+            grant = f"GRANT CREATE ON {what} TO {quoted(owner)}"
+            blockers.append(Blocker(f"schema {schema}", f'"{owner}" may not create in it', grant, can_accept=False))
     return blockers
 
 

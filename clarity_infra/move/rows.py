@@ -6,27 +6,27 @@ Each worker has a pair of connections of its own. When one fails the others are 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import queue
-import threading
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.abc import PQGen
+from psycopg.abc import Buffer, PQGen
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Wait
 
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.move.crew import Connect, Crew
 from clarity_infra.move.digest import Digest, Grain, Method, RowTooLarge, digest, total
 from clarity_infra.move.model import Progress, Table
 from clarity_infra.move.names import Name
+from clarity_infra.move.pace import Pace
 
 # Rows come one a call; written in batches of this size they need half the client's time (research: 8 to 128 KB are alike).
 BATCH_BYTES = 64 * 1024
@@ -34,32 +34,22 @@ BATCH_BYTES = 64 * 1024
 # A table is cut into parts of about this size, TOAST counted, so that one big table keeps all workers busy.
 PART_BYTES = 256 * 1024 * 1024
 
+# Digests are read in smaller parts: they need no transaction and no buffer of their own, and the workers end at about the same time.
+DIGEST_PART_BYTES = 64 * 1024 * 1024
+
 # How long a table of the source may be locked by somebody's DDL before the copy gives up, in milliseconds. DDL that queues behind the
 # snapshot's lock makes everything after it wait, the application too: giving up lets it pass.
 LOCK_WAIT_MS = 30_000
 
-# How often the person who watches hears from a long step.
-_HEARTBEAT_SECONDS = 10.0
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Connect = Callable[[], psycopg.Connection[Any]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A table, or a range of its pages (`first` up to, not including, `last`; None: no bound)."""
+    """A table, or a range of its pages (`first` up to, not including, `last`; None: no bound) of about `bytes`."""
 
     table: Table
+    bytes: int
     first: int | None = None
     last: int | None = None
-
-    @property
-    def weight(self) -> int:
-        """About how many bytes it holds."""
-        if self.first is None and self.last is None:
-            return self.table.bytes
-        return PART_BYTES
 
     def condition(self) -> sql.Composable | None:
         """The range as a condition on `t`, None for the whole table. The last range is open: it holds what came after planning."""
@@ -81,99 +71,19 @@ class Copied:
     digest: Digest
 
 
-def parts(tables: Sequence[Table]) -> list[Part]:
-    """All tables that hold rows, big ones in ranges of pages, the largest first."""
+def parts(tables: Sequence[Table], size: int) -> list[Part]:
+    """All tables that hold rows, those of more than `size` bytes in ranges of pages, the largest first."""
     found: list[Part] = []
     for table in tables:
         if table.kind != "r":
             continue
-        count = min(table.pages, table.bytes // PART_BYTES) if table.heap else 0
+        count = min(table.pages, table.bytes // size) if table.heap else 0
         if count < 2:
-            found.append(Part(table))
+            found.append(Part(table, table.bytes))
             continue
         cuts = [table.pages * number // count for number in range(1, count)]
-        found += [Part(table, first, last) for first, last in zip([None, *cuts], [*cuts, None], strict=True)]
-    return sorted(found, key=lambda part: -part.weight)
-
-
-class Crew:
-    """Works off a list of items with several workers, each with connections of its own.
-
-    `run` returns when all is done, or raises the first error after every other worker was stopped and every connection closed.
-    """
-
-    def __init__(self, workers: int, *connect: Connect) -> None:
-        self._workers, self._connect = max(1, workers), connect
-        self._open: list[psycopg.Connection[Any]] = []
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-
-    def run(
-        self,
-        items: Sequence[Item],
-        work: Callable[..., Result],
-        *,
-        beat: Callable[[], None] = lambda: None,
-    ) -> list[tuple[Item, Result]]:
-        """Calls `work(item, *connections)` for each item; `beat` is called every ten seconds meanwhile."""
-        todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        for item in items:
-            todo.put(item)
-        done: list[tuple[Item, Result]] = []
-        count = min(self._workers, len(items))
-        if not count:
-            return done
-        with ThreadPoolExecutor(count, thread_name_prefix="clarity-infra") as pool:
-            futures = [pool.submit(self._worker, todo, work, done) for _ in range(count)]
-            try:
-                pending = set(futures)
-                while pending:
-                    finished, pending = wait(pending, timeout=_HEARTBEAT_SECONDS, return_when=FIRST_EXCEPTION)
-                    if any(future.exception() for future in finished):
-                        break
-                    if not finished:
-                        beat()
-            finally:
-                self._stop.set()
-                self._cancel(futures)
-        for future in futures:
-            future.result()
-        return done
-
-    def _worker(self, todo: queue.SimpleQueue[Item], work: Callable[..., Result], done: list[tuple[Item, Result]]) -> None:
-        with contextlib.ExitStack() as stack:
-            connections = []
-            for connect in self._connect:
-                connection = stack.enter_context(contextlib.closing(connect()))
-                connections.append(connection)
-                with self._lock:
-                    self._open.append(connection)
-            try:
-                while not self._stop.is_set():
-                    try:
-                        item = todo.get_nowait()
-                    except queue.Empty:
-                        return
-                    done.append((item, work(item, *connections)))
-            except BaseException:
-                if self._stop.is_set():
-                    return  # it was cancelled because another one failed, and that one's error is told
-                self._stop.set()
-                raise
-            finally:
-                with self._lock:
-                    for connection in connections:
-                        self._open.remove(connection)
-
-    def _cancel(self, futures: Sequence[Any]) -> None:
-        """Ends what is still at work: the statement is cancelled until its worker has seen that it should stop."""
-        while not all(future.done() for future in futures):
-            with self._lock:
-                at_work = list(self._open)
-            for connection in at_work:
-                with contextlib.suppress(psycopg.Error):
-                    connection.cancel_safe(timeout=5)
-            wait(futures, timeout=0.2)
+        found += [Part(table, table.bytes // count, first, last) for first, last in zip([None, *cuts], [*cuts, None], strict=True)]
+    return sorted(found, key=lambda part: -part.bytes)
 
 
 def copy_rows(
@@ -192,8 +102,10 @@ def copy_rows(
 
     `digests=False` leaves the source's digests out (zero rows, no value), for a measurement of the rows alone.
     """
-    todo = parts(tables)
-    sizes = _Sizes(todo, progress)
+    rows = parts(tables, PART_BYTES)
+    checks = parts(tables, DIGEST_PART_BYTES) if digests else []
+    pace = Pace([table for table in tables if table.kind == "r"], progress)
+    ranges = Counter(part.table.name for part in checks or rows)
 
     def from_source() -> psycopg.Connection[Any]:
         connection = session(source, purpose="copy")
@@ -208,10 +120,10 @@ def copy_rows(
         connection.execute("SET synchronous_commit = off")
         return connection
 
-    def work(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> Copied:
+    def carry(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> Copied:
         started = time.monotonic()
         try:
-            rows, size = _carry(part, reader, writer, sizes)
+            count, size = _carry(part, reader, writer, pace)
         except psycopg.errors.LockNotAvailable:
             raise locked() from None
         except psycopg.Error as error:
@@ -219,62 +131,71 @@ def copy_rows(
                 f"{part.table.name}: its rows could not be copied: {error.diag.message_primary or error}",
                 unchanged="The source stays live; the copy is not used.",
             ) from error
-        seconds = time.monotonic() - started
-        found = digest_of(reader, part, method) if digests else Digest(0, "none:0:0")
-        if digests and found.rows != rows:
-            raise ClarityError(f"{part.table.name}: {rows} rows were carried, but the snapshot has {found.rows}.")
-        return Copied(rows, size, seconds, found)
+        if not digests:
+            pace.done(part.table.name, 1 / ranges[part.table.name])
+        return Copied(count, size, time.monotonic() - started, Digest(0, "none:0:0"))
 
-    found: dict[Name, list[Copied]] = {}
-    for part, one in Crew(workers, from_source, to_target).run(todo, work, beat=sizes.tell):
-        found.setdefault(part.table.name, []).append(one)
-    digests_of = _whole({name: [one.digest for one in copies] for name, copies in found.items()}, from_source, tables, method)
-    return {
-        name: Copied(
-            rows=sum(one.rows for one in copies),
-            bytes=sum(one.bytes for one in copies),
-            seconds=sum(one.seconds for one in copies),
-            digest=digests_of[name],
+    def check(part: Part, reader: psycopg.Connection[Any], _: psycopg.Connection[Any]) -> Digest:
+        found = digest_of(reader, part, method)
+        pace.done(part.table.name, 1 / ranges[part.table.name])
+        return found
+
+    # Rows first: what reads the source only fills the time until the last of them has arrived.
+    todo = [functools.partial(carry, part) for part in rows] + [functools.partial(check, part) for part in checks]
+    carried: dict[Name, list[Copied]] = {}
+    checked: dict[Name, list[Digest]] = {}
+    for task, found in Crew(workers, from_source, to_target).run(todo, lambda task, *connections: task(*connections), beat=pace.tell):
+        name = task.args[0].table.name
+        if isinstance(found, Copied):
+            carried.setdefault(name, []).append(found)
+        else:
+            checked.setdefault(name, []).append(found)
+    digest_by_name = whole(checked, from_source, tables, method)
+    return {name: _added(name, copies, digest_by_name.get(name)) for name, copies in carried.items()}
+
+
+def _added(name: Name, copies: Sequence[Copied], found: Digest | None) -> Copied:
+    """What was carried of a table in all. Raises ClarityError where that is not what the snapshot has."""
+    count = sum(one.rows for one in copies)
+    if found is not None and found.rows != count:
+        raise ClarityError(
+            f"{name}: {count} rows were carried, but the snapshot has {found.rows}.", unchanged="The source stays live; the copy is not used."
         )
-        for name, copies in found.items()
-    }
+    return Copied(count, sum(one.bytes for one in copies), sum(one.seconds for one in copies), found or copies[0].digest)
 
 
 def digest_tables(connect: Connect, tables: Sequence[Table], *, workers: int, method: Method, grains: dict[Name, Grain]) -> dict[Name, Digest]:
     """The digests of whole tables, several at a time, in the grain that the other side needed."""
 
     def work(part: Part, connection: psycopg.Connection[Any]) -> Digest:
-        grain = grains.get(part.table.name)
-        if grain is None:
-            return digest_of(connection, part, method)
-        return digest(connection, part.table, where=part.condition(), method=method, grain=grain)
+        return digest_of(connection, part, method, grains.get(part.table.name))
 
     found: dict[Name, list[Digest]] = {}
-    for part, value in Crew(workers, connect).run(parts(tables), work):
+    for part, value in Crew(workers, connect).run(parts(tables, DIGEST_PART_BYTES), work):
         found.setdefault(part.table.name, []).append(value)
-    return _whole(found, connect, tables, method)
+    return whole(found, connect, tables, method)
 
 
-def _whole(found: dict[Name, list[Digest]], connect: Connect, tables: Sequence[Table], method: Method) -> dict[Name, Digest]:
+def whole(found: dict[Name, list[Digest]], connect: Connect, tables: Sequence[Table], method: Method) -> dict[Name, Digest]:
     """Adds up the parts; a table of which only some parts had rows too large for their text is read again, column by column."""
     mixed = [table for table in tables if len({value.value.split(":")[0] for value in found.get(table.name, ())}) > 1]
     again = digest_tables(connect, mixed, workers=1, method=method, grains={table.name: "columns" for table in mixed}) if mixed else {}
     return {name: again[name] if name in again else total(values) for name, values in found.items()}
 
 
-def digest_of(connection: psycopg.Connection[Any], part: Part, method: Method) -> Digest:
-    """The digest of a part; column by column where a row is too large for its text."""
+def digest_of(connection: psycopg.Connection[Any], part: Part, method: Method, grain: Grain | None = None) -> Digest:
+    """The digest of a part, in this grain; where none is given column by column if a row is too large for its text."""
     try:
-        return digest(connection, part.table, where=part.condition(), method=method)
+        return digest(connection, part.table, where=part.condition(), method=method, grain=grain or "row")
     except RowTooLarge:
+        if grain:
+            raise
         return digest(connection, part.table, where=part.condition(), method=method, grain="columns")
 
 
 def session(endpoint: Endpoint, *, role: str | None = None, purpose: str = "") -> psycopg.Connection[Any]:
-    """A session that speaks UTF-8 whatever the database's own encoding, so that text means the same on both sides."""
-    connection = endpoint.connect(role=role, purpose=purpose)
-    connection.execute("SET client_encoding = 'UTF8'")
-    return connection
+    """A session that speaks UTF-8 whatever the database's own encoding (see `Endpoint.conninfo`): text means the same on both sides."""
+    return endpoint.connect(role=role, purpose=purpose)
 
 
 def locked() -> Refused:
@@ -286,27 +207,12 @@ def locked() -> Refused:
     )
 
 
-class _Sizes:
-    """How far the copy is, for the person who watches."""
-
-    def __init__(self, todo: Sequence[Part], progress: Progress) -> None:
-        self._all = sum({part.table.name: part.table.bytes for part in todo}.values())
-        self._done, self._progress, self._lock = 0, progress, threading.Lock()
-
-    def add(self, size: int) -> None:
-        with self._lock:
-            self._done += size
-
-    def tell(self) -> None:
-        self._progress(f"{megabytes(self._done)} of about {megabytes(self._all)} copied")
-
-
 def megabytes(size: int) -> str:
     """A size for people, in MB of a million bytes."""
     return f"{size / 1e6:,.1f} MB"
 
 
-def _carry(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any], sizes: _Sizes) -> tuple[int, int]:
+def _carry(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any], pace: Pace) -> tuple[int, int]:
     """Moves the rows of a part in one transaction of the target; returns rows and bytes as they travelled."""
     whole = part.first is None and part.last is None
     outward, inward = statements(part, frozen=whole)
@@ -316,10 +222,10 @@ def _carry(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connecti
             # The table was made empty a moment ago; truncated in this transaction it may be loaded frozen.
             writer.execute(sql.SQL("TRUNCATE ONLY {}").format(part.table.name.identifier()))
         with into.copy(inward) as sink:
-            for batch in batches(reader, outward):
+            for batch, rows in batches(reader, outward):
                 sink.write(batch)
                 size += len(batch)
-                sizes.add(len(batch))
+                pace.add(part.table.name, rows, len(batch))
         return into.rowcount, size
 
 
@@ -341,8 +247,8 @@ def statements(part: Part, *, frozen: bool) -> tuple[sql.Composed, sql.Composed]
     )
 
 
-def batches(reader: psycopg.Connection[Any], outward: sql.Composable) -> Iterator[bytes]:
-    """What a COPY TO STDOUT sends, in pieces of at least BATCH_BYTES; a larger row is a piece of its own.
+def batches(reader: psycopg.Connection[Any], outward: sql.Composable) -> Iterator[tuple[Buffer, int]]:
+    """What a COPY TO STDOUT sends, in pieces of at least BATCH_BYTES, and about how many rows each is; a larger row is a piece of its own.
 
     The same as iterating over psycopg's `Copy`, whose way through several calls for each row costs twice the processor time: here
     libpq is asked for row after row until none has arrived. Raises what the server says as psycopg does. A reader that is given up
@@ -353,9 +259,11 @@ def batches(reader: psycopg.Connection[Any], outward: sql.Composable) -> Iterato
     _expect(reader.wait(_next_result(pgconn)), ExecStatus.COPY_OUT)
     ended = False
     while not ended:
-        batch, ended = reader.wait(_next_batch(pgconn))
-        if batch:
-            yield batch
+        pieces, rows, ended = reader.wait(_next_batch(pgconn))
+        for piece in pieces:
+            if piece:
+                yield piece, rows
+                rows = 0
     _expect(reader.wait(_next_result(pgconn)), ExecStatus.COMMAND_OK)
     while reader.wait(_next_result(pgconn)) is not None:
         pass
@@ -374,21 +282,29 @@ def _next_result(pgconn: PGconn) -> PQGen[PGresult | None]:
     return pgconn.get_result()
 
 
-def _next_batch(pgconn: PGconn) -> PQGen[tuple[bytes, bool]]:
-    """The rows that have arrived, joined, at least BATCH_BYTES of them; and whether these are the last."""
-    rows: list[memoryview] = []
-    size = 0
-    while size < BATCH_BYTES:
-        length, row = pgconn.get_copy_data(1)
+def _next_batch(pgconn: PGconn) -> PQGen[tuple[list[Buffer], int, bool]]:
+    """The rows that have arrived, at least BATCH_BYTES of them, joined; their number; and whether these are the last.
+
+    Each row is copied into one buffer at once: a list of libpq's own pieces costs half as much again, most of it the garbage
+    collector's, which counts them. A row that is a batch by itself is passed on as it came: it may be very large.
+    """
+    batch = bytearray()
+    rows, wanted = 0, BATCH_BYTES
+    get_copy_data = pgconn.get_copy_data
+    while wanted > 0:
+        length, row = get_copy_data(1)
         if length > 0:
-            rows.append(row)
-            size += length
+            rows += 1
+            if length >= BATCH_BYTES:
+                return [batch, row], rows, False
+            batch += row
+            wanted -= length
         elif length == 0:
             yield Wait.R
             pgconn.consume_input()
         else:
-            return b"".join(rows), True
-    return b"".join(rows), False
+            return [batch], rows, True
+    return [batch], rows, False
 
 
 def _expect(result: PGresult | None, status: ExecStatus) -> None:

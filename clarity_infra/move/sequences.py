@@ -14,6 +14,7 @@ from psycopg import sql
 
 from clarity_infra.move.model import Sequence
 from clarity_infra.move.names import Name
+from clarity_infra.move.owners import acting_as, owners
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,11 @@ def _states(connection: psycopg.Connection[Any], names: Iterable[Name]) -> dict[
 
 
 def set_sequences(connection: psycopg.Connection[Any], values: Mapping[Name, State]) -> None:
-    """Puts each sequence where `values` has it. A change of a sequence is never undone by a rollback."""
+    """Puts each sequence where `values` has it, as its owner. A change of a sequence is never undone by a rollback."""
+    owner_of = owners(connection, values)
     for name, state in values.items():
-        connection.execute(
-            "SELECT pg_catalog.setval(%s::regclass, %s, %s)",
-            (name.identifier().as_string(connection), state.last_value, state.is_called),
-        )
+        with acting_as(connection, owner_of[name]):
+            connection.execute(
+                "SELECT pg_catalog.setval(%s::regclass, %s, %s)",
+                (name.identifier().as_string(connection), state.last_value, state.is_called),
+            )

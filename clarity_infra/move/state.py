@@ -36,6 +36,14 @@ Step = Literal[
     "refuse",
 ]
 
+# What a crossing leaves in the journals, one word for each thing that was done: in the source
+# that its fence was put up, or taken out of force with nothing to bring back; that clients were sent on; that the cut-over was settled;
+# that the rows were brought back; in the target that migrations were applied, and that it was opened (see also `proof`).
+FENCED, LIFTED, SENT_ON, CUT_OVER, GONE_BACK = "fenced", "lifted", "clients sent on", "cut over", "gone back"
+MIGRATED, OPENED = "migrated", "opened"
+# The newest of these in the source tells how the last crossing ended.
+ENDS = (FENCED, CUT_OVER, LIFTED, GONE_BACK)
+
 ANYWHERE: frozenset[Origin] = frozenset(("source", "target", "unmanaged"))
 
 

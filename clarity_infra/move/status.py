@@ -9,9 +9,11 @@ from typing import Any, Literal
 from clarity_infra.connection import Endpoint
 from clarity_infra.move import capture, fence
 from clarity_infra.move.cleanup import CLEANED, RESTORED
+from clarity_infra.move.cutover import gap_text
 from clarity_infra.move.discard import COPIED, DISCARDED, MADE, STARTED
 from clarity_infra.move.journal import Entry, Journal
 from clarity_infra.move.model import Move
+from clarity_infra.move.state import CUT_OVER, ENDS, FENCED
 
 Side = Literal["source", "target", "between"]
 
@@ -46,8 +48,11 @@ class Status:
             rows = sum(int(table["rows"]) for table in self.copied.get("tables", []))
             found.append(f"verified copy: {rows:,} rows, {_age(self.now - self.copied_at)} old")
         if self.cut_over_at is not None and self.cut_over is not None:
-            proof = "proved equal" if self.cut_over.get("proved") else "not proved equal: repeat the cut-over before the clean-up"
-            found.append(f"cut over {_age(self.now - self.cut_over_at)} ago, {proof}; {self.refused} write(s) refused by the fence since")
+            found.append(
+                f"cut over {_age(self.now - self.cut_over_at)} ago, {_proof(self.cut_over)}; {self.refused} write(s) refused by the fence since"
+            )
+            found += [text for text in (gap_text(self.cut_over),) if text]
+            found += [f"not proved equal: {text}" for key in ("differences", "unproved") for text in self.cut_over.get(key, ())]
         return found + [f"left by a run that died: {text}" for text in self.leftovers]
 
     def json(self) -> dict[str, Any]:
@@ -86,9 +91,9 @@ def status(move: Move, *, target_exists: bool) -> Status:
     if not target_exists:
         return Status("", "between" if source.fenced else "source", None, source.now, leftovers=source.leftovers)
     target = _look(move.target, move)
-    copy, cut_over = target.last(STARTED, MADE, COPIED, DISCARDED), source.last("fenced", "cut over", "gone back", "lifted")
+    copy, cut_over = target.last(STARTED, MADE, COPIED, DISCARDED), source.last(*ENDS)
     copied = copy if copy is not None and copy.step == COPIED else None
-    live = cut_over if cut_over is not None and cut_over.step in ("fenced", "cut over") else None
+    live = cut_over if cut_over is not None and cut_over.step in (FENCED, CUT_OVER) else None
     dropped = target.last(CLEANED, RESTORED)
     cleaned = dropped if dropped is not None and dropped.step == CLEANED else None
     side: Side = "source" if not source.fenced else "between" if target.fenced else "target"
@@ -123,6 +128,12 @@ def _look(endpoint: Endpoint, move: Move) -> _Seen:
             leftovers=tuple(f"capture on {name}" for name in captured),
             now=row[0] if row else datetime.datetime.now(datetime.UTC),
         )
+
+
+def _proof(cut_over: dict[str, Any]) -> str:
+    if "proved" not in cut_over:
+        return "not proved equal yet: repeat the run"
+    return "proved equal" if cut_over["proved"] else "not proved equal: somebody has to answer for it before the clean-up"
 
 
 def _age(span: datetime.timedelta) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,21 +28,46 @@ _DEPENDS = re.compile(r"^;\s+depends on:(?P<ids>(?: \d+)*)")
 # What every script starts with whatever is selected.
 _FRAME = ("ENCODING", "STDSTRINGS", "SEARCHPATH")
 # What comes after the rows is made in this order.
-Stage = Literal["indexes", "rest", "keys"]
-# The first server that knows the setting; pg_restore from 17 on sets it without asking.
-_TRANSACTION_TIMEOUT = 170000
+Stage = Literal["indexes", "rest", "keys", "comments"]
+# What a verbose script has before each entry. A text inside of a definition may look like it: the entries found are counted.
+_HEADER = re.compile(
+    r"^--\n-- TOC entry (?P<id>\d+) \(class \d+ OID \d+\)\n(?:-- Dependencies:[ \d]*\n)?-- Name: (?P<name>.*); Type: (?P<type>.*?);.*\n"
+    r"(?:-- Data Pos: .*\n)?--\n",
+    re.MULTILINE,
+)
 # More patterns than this are not worth a longer command line: the tables of others are then locked for the time of the dump.
 _MAX_PATTERNS = 5000
 
 
 @dataclasses.dataclass(frozen=True)
+class Step:
+    """The statements of one entry, to be run in a session and a transaction of their own.
+
+    `tables` are those it works on, by the source's OIDs, and `alone` whether it locks them against other steps. `after` names the
+    entries that have to be made before.
+    """
+
+    entry: str
+    name: str
+    script: str
+    tables: frozenset[int]
+    alone: bool
+    after: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Archive:
-    """A dump of the source's structure and the list of its entries that belong to the set."""
+    """A dump of the source's structure and the list of its entries that belong to the set.
+
+    `depends_on` has for each entry those that it needs, and `tables` the tables, by the source's OIDs, that it is a part of.
+    """
 
     tools: Tools
     file: Path
     entries: tuple[str, ...]
     folder: Path
+    depends_on: Mapping[str, frozenset[str]]
+    tables: Mapping[str, frozenset[int]]
 
     def script(self, section: str, *, without_schemas: frozenset[str] = frozenset(), stage: Stage | None = None) -> str:
         """The SQL of a section ("pre-data", "post-data"), or one stage of it, without owners, privileges and the schemas named."""
@@ -54,25 +79,40 @@ class Archive:
         )
         return _for_any_server(text)
 
-    def restore(self, stage: Stage, endpoint: Endpoint, *, role: str, jobs: int, **settings: str) -> None:
-        """Makes a stage of the post-data section in the target, as `role`, several entries at a time."""
+    def steps(self, stage: Stage) -> tuple[str, list[Step]]:
+        """The entries of a stage of the post-data section one by one, and what a session has to run before the first of them.
+
+        pg_restore could make them in parallel by itself, but not one of version 17 or newer on a server before 17, and not beside
+        other work. Raises ClarityError where its script cannot be taken apart.
+        """
         entries = self._of(stage)
-        if len(entries) == len(_FRAME):
-            return
-        self.tools.run(
-            "pg_restore",
-            [
-                *_options(self._list(entries)),
-                "--section=post-data",
-                f"--role={role}",
-                "--exit-on-error",
-                f"--jobs={jobs}",
-                f"--dbname={endpoint.database}",
-                self.file,
-            ],
-            endpoint,
-            doing=f"Making indexes and constraints in {endpoint.label()}",
-            **settings,
+        wanted = [match["id"] for line in entries if (match := _ENTRY.match(line)) and not match["rest"].startswith(_FRAME)]
+        if not wanted:
+            return "", []
+        text = _for_any_server(self._post_data("--verbose", self._list(entries)))
+        found = list(_HEADER.finditer(text))
+        if [header["id"] for header in found] != wanted:
+            raise ClarityError("pg_restore wrote a script of an unknown form.", unchanged="The source stays live; the copy is not used.")
+        ends = [header.start() for header in found[1:]] + [len(text)]
+        steps = [self._step(header, text[header.end() : end], frozenset(wanted)) for header, end in zip(found, ends, strict=True)]
+        return text[: found[0].start()], steps
+
+    def _post_data(self, how: str, entries: Path) -> str:
+        return self.tools.run(
+            "pg_restore", [*_options(entries), how, "--section=post-data", "-f", "-", self.file], doing="Reading the structure of the source"
+        )
+
+    def _step(self, header: re.Match[str], script: str, stage: frozenset[str]) -> Step:
+        entry = header["id"]
+        # An index keeps writers out, not other indexes; its clustered or replica identity mark is a change of the table.
+        beside = script.lstrip().startswith("CREATE ") and "ALTER TABLE" not in script
+        return Step(
+            entry,
+            f"{header['type'].lower()} {header['name']}",
+            script,
+            self.tables.get(entry, frozenset()),
+            alone=not beside,
+            after=self.depends_on.get(entry, frozenset()) & stage,
         )
 
     def _of(self, stage: Stage | None) -> list[str]:
@@ -87,15 +127,17 @@ class Archive:
 def stage_of(line: str) -> Stage | Literal["frame"]:
     """Where a line of a listing belongs: what takes time can go in parallel, what depends on all of that must not.
 
-    pg_restore's jobs may add a foreign key to a partitioned table before the last index of its partitions is attached (seen with
-    15.18), so attachments stand between indexes and keys, in the archive's order.
+    A foreign key to a partitioned table needs the last index of its partitions attached, so attachments stand between indexes and
+    keys, in the archive's order; the comment on a key comes after it.
     """
     match = _ENTRY.match(line)
     rest = match["rest"] if match else ""
     if rest.startswith(_FRAME):
         return "frame"
-    if rest.startswith("FK CONSTRAINT ") or (rest.startswith("COMMENT ") and " CONSTRAINT " in rest):
+    if rest.startswith("FK CONSTRAINT "):
         return "keys"
+    if rest.startswith("COMMENT ") and " CONSTRAINT " in rest:
+        return "comments"
     if rest.startswith(("INDEX ", "CONSTRAINT ")) and not rest.startswith("INDEX ATTACH "):
         return "indexes"
     return "rest"
@@ -135,7 +177,8 @@ def dump(connection: psycopg.Connection[Any], endpoint: Endpoint, move_set: Move
             doing=f"Reading the structure of {endpoint.label()}",
         )
         listing = tools.run("pg_restore", ["--list", "--verbose", file], doing="Reading the structure of the source")
-        yield Archive(tools, file, tuple(selected(listing, move_set.objects)), Path(folder))
+        depends_on, tables = dependencies(listing)
+        yield Archive(tools, file, tuple(selected(listing, move_set.objects)), Path(folder), depends_on, tables)
 
 
 def _exclusions(connection: psycopg.Connection[Any], move_set: MoveSet) -> list[str]:
@@ -161,14 +204,35 @@ def _pattern(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def selected(listing: str, objects: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """The lines of a verbose listing whose entries belong to `objects`, in the archive's order."""
+def dependencies(listing: str) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[int]]]:
+    """Of every entry of a verbose listing: the entries it depends on, and the tables (OIDs) that it, or the key or index it needs, is of."""
+    entries = {match["id"]: (match, frozenset(depends_on)) for match, depends_on in _entries(listing)}
+    of_table = ("TABLE ", "CONSTRAINT ", "INDEX ")
+
+    def tables(entry: str, deeper: bool = True) -> frozenset[int]:
+        match, depends_on = entries[entry]
+        if match["rest"].startswith("TABLE "):
+            return frozenset([int(match["object"])])
+        near = [other for other in depends_on if other in entries and entries[other][0]["rest"].startswith(of_table)] if deeper else []
+        return frozenset().union(*(tables(other, match["rest"].startswith("FK ")) for other in near))
+
+    return {entry: depends_on for entry, (_, depends_on) in entries.items()}, {entry: tables(entry) for entry in entries}
+
+
+def _entries(listing: str) -> list[tuple[re.Match[str], list[str]]]:
+    """The entries of a verbose listing and what each depends on."""
     entries: list[tuple[re.Match[str], list[str]]] = []
     for line in listing.splitlines():
         if match := _ENTRY.match(line):
             entries.append((match, []))
         elif entries and (depends := _DEPENDS.match(line)):
             entries[-1][1].extend(depends["ids"].split())
+    return entries
+
+
+def selected(listing: str, objects: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """The lines of a verbose listing whose entries belong to `objects`, in the archive's order."""
+    entries = _entries(listing)
     chosen = {
         match["id"]
         for match, _ in entries
@@ -192,7 +256,7 @@ def _is_schema(line: str, names: frozenset[str]) -> bool:
 
 def _for_any_server(script: str) -> str:
     r"""The script without what only psql (\restrict) or a newer server understands; both stand outside its entries."""
-    head, mark, rest = script.partition("\n--\n-- Name: ")
+    head, mark, rest = _cut(script)
     kept = [line for line in head.splitlines() if not line.startswith(("\\", "SET transaction_timeout"))]
     body, _, tail = rest.rpartition("\n--\n-- PostgreSQL database dump complete\n--\n")
     if mark and not body:
@@ -201,9 +265,10 @@ def _for_any_server(script: str) -> str:
     return "\n".join(kept) + mark + body
 
 
-def runs_on(tools: Tools, server_version: int) -> bool:
-    """Whether this pg_restore can talk to that server itself."""
-    return tools.version < _TRANSACTION_TIMEOUT // 10000 or server_version >= _TRANSACTION_TIMEOUT
+def _cut(script: str) -> tuple[str, str, str]:
+    """What stands before the first entry, how that begins, and the rest."""
+    first = re.search(r"\n--\n-- (?:Name: |TOC entry )", script)
+    return (script[: first.start()], first.group(), script[first.end() :]) if first else (script, "", "")
 
 
 def run_script(connection: psycopg.Connection[Any], script: str, *, doing: str) -> None:

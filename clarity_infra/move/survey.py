@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -14,9 +14,11 @@ from clarity_infra.connection import Endpoint
 from clarity_infra.errors import Refused
 from clarity_infra.move import preflight
 from clarity_infra.move.catalog import read_move_set
+from clarity_infra.move.crew import Crew
 from clarity_infra.move.discard import last_made, objects_of
 from clarity_infra.move.model import Blocker, Move, MoveSet, Table
-from clarity_infra.move.rows import Crew, megabytes, session
+from clarity_infra.move.rows import session
+from clarity_infra.texts import counted, facts, size, table
 
 # How long a look may wait behind somebody's lock, in milliseconds.
 _PATIENCE_MS = 4_000
@@ -63,31 +65,53 @@ class Survey:
     def text(self) -> str:
         """The same for people."""
         where = "" if self.target_exists else " (does not exist yet)"
-        lines = [f"From {self.source}", f"to   {self.target}{where}", ""]
-        width = max(len(str(table.name)) for table in self.move_set.tables)
-        for table in self.move_set.tables:
-            lines.append(f"  {table.name!s:<{width}}  {self._rows_text(str(table.name)):>20}  {megabytes(table.bytes):>12}")
-        lines.append("")
-        for title, items in (
-            ("enums and types", self.move_set.types),
+        needed = (
+            ("types", self.move_set.types),
             ("functions", self.move_set.functions),
             ("sequences", tuple(str(sequence.name) for sequence in self.move_set.sequences)),
             ("extensions", tuple(extension.name for extension in self.move_set.extensions)),
             ("other objects", self.move_set.others),
-        ):
-            if items:
-                lines.append(f"  {title}: {', '.join(items)}")
-        lines += [f"  note: {note}" for note in self.notes]
-        lines += [f"  BLOCKER {blocker}" for blocker in self.blockers]
-        lines.append("")
-        lines.append(f"{len(self.blockers)} blockers." if self.blockers else "Nothing stands in the way.")
+        )
+        lines = [
+            *facts([("from", self.source), ("to", self.target + where)]),
+            "",
+            *tables_text(self.move_set.tables, self.rows, counted=self.counted),
+            "",
+            *facts(
+                [
+                    *((title, ", ".join(items)) for title, items in needed if items),
+                    *([("note", self.notes)] if self.notes else []),
+                    ("blockers", [f"{counted(len(self.blockers), 'object')} to deal with first"] if self.blockers else ["none"]),
+                ]
+            ),
+        ]
+        for blocker in self.blockers:
+            lines += ["", *facts([("BLOCKER", f"{blocker.object}: {blocker.reason}"), ("what to do", blocker.remedy)])]
         return "\n".join(lines)
 
-    def _rows_text(self, table: str) -> str:
-        rows = self.rows[table]
-        if rows < 0:
-            return "rows unknown"
-        return f"{rows:,} rows" if self.counted else f"about {rows:,} rows"
+
+def tables_text(tables: Sequence[Table], rows: Mapping[str, int] | None = None, *, counted: bool = False) -> list[str]:
+    """The tables with their rows, sizes and keys, and the sum; rows are the catalog's estimates unless `counted`."""
+    numbers = rows if rows is not None else {str(item.name): item.estimated_rows if item.kind == "r" else 0 for item in tables}
+    approximately = "" if counted else "~"
+
+    def shown(number: int) -> str:
+        return "unknown" if number < 0 else f"{approximately}{number:,}"
+
+    lines = [("table", "rows", "size", "key")]
+    for item in tables:
+        key = "of its partitions" if item.kind == "p" else ", ".join(item.key) if item.key else "NONE"
+        lines.append((str(item.name), shown(numbers[str(item.name)]) if item.kind == "r" else "", size(item.bytes), key))
+    known = [number for number in numbers.values() if number >= 0]
+    total = shown(sum(known)) if len(known) == len(numbers) else f"unknown, at least {sum(known):,}"
+    lines.append((f"all {len(tables)}", total, size(sum(item.bytes for item in tables)), ""))
+    return table(lines, right=(1, 2)).splitlines()
+
+
+def source_set(move: Move) -> MoveSet:
+    """The move set as the source has it now, and nothing else. Raises as `survey` does."""
+    with _impatient(move.source) as source:
+        return read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
 
 
 def survey(move: Move, *, target_exists: bool | None = None, count: bool = False) -> Survey:
@@ -101,7 +125,7 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
         exists = _exists(move.target) if target_exists is None else target_exists
         target = stack.enter_context(_impatient(move.target if exists else _maintenance(move.target)))
-        blockers, notes = preflight.check_servers(source, move.source, target, move_set)
+        blockers, notes = preflight.check_servers(source, move.source, target, move_set, target_endpoint=move.target)
         if exists:
             made = last_made(target, move.stack)
             found = preflight.check_databases(

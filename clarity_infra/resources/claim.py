@@ -6,6 +6,7 @@ from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, Resource
+from pulumi.output import Unknown
 
 from clarity_infra.resources.base import ClarityProvider, Properties, without_provider
 
@@ -16,10 +17,11 @@ class ClaimProvider(ClarityProvider):
     At preview: refuses a database or role that somebody else made, and a change of names, tables or source once data was copied.
     """
 
-    compared = ("database", "target", "roles", "tables", "source", "tracking", "revision", "copying")
+    compared = ("database", "target", "roles", "tables", "source", "tracking", "revision", "copying", "hyperdrive", "second", "reader", "passwordRevision")
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
-        failures = list(_taken(news)) if not without_provider(olds) else list(_changed(olds, news))
+        seen = {key: value for key, value in news.items() if not isinstance(value, Unknown)}  # the databases may be out of a preview's reach
+        failures = _taken(seen) if not without_provider(olds) else [*_changed(olds, seen), *_taken_later(olds, seen), *_rotated(olds, seen)]
         return CheckResult(news, failures)
 
     def create(self, props: Properties) -> CreateResult:
@@ -54,7 +56,12 @@ def _changed(olds: Properties, news: Properties) -> list[CheckFailure]:
         return []
     raised = float(news.get("revision") or 0) > float(olds.get("revision") or 0) and not news.get("live")
     by_revision = {"tables": "tables", "tracking": "trackingTable", "source": "the source"}
-    by_nothing = {"database": "database", "target": "the target's server", "roles": "user or readWriteRole"}
+    by_nothing = {
+        "database": "database",
+        "target": "the target's server",
+        "roles": "user or readWriteRole",
+        "hyperdrive": "the Hyperdrive config",
+    }
     fixed = by_nothing if raised else {**by_revision, **by_nothing}
     changed = [key for key in fixed if differs(key)]
     told = [fixed[key] for key in changed]
@@ -73,6 +80,47 @@ def _changed(olds: Properties, news: Properties) -> list[CheckFailure]:
             f"{', '.join(told)} changed after the data was copied. Nothing was changed. What to do: {remedy}.",
         )
     ]
+
+
+def _taken_later(olds: Properties, news: Properties) -> list[CheckFailure]:
+    """Roles that are made later than the others: what exists by such a name before it was claimed is somebody else's."""
+    if news.get("adopt"):
+        return []
+    keys = {"second": "secondUser", "reader": "readOnlyRole"}
+    taken = [key for key in keys if news.get(key) and news[key] != olds.get(key) and f'role "{news[key]}"' in (news.get("existing") or [])]
+    return [
+        CheckFailure(
+            key,
+            f'role "{news[key]}" exists already and this stack did not make it. Nothing was changed. '
+            f"What to do: choose another name in {keys[key]}, or let the stack take it over with `pulumi config set adoptExisting true`.",
+        )
+        for key in taken
+    ]
+
+
+def _rotated(olds: Properties, news: Properties) -> list[CheckFailure]:
+    """A password that was taken away does not come back, and one that is in use is not replaced."""
+    before, wanted = int(olds.get("passwordRevision") or 0), int(news.get("passwordRevision") or 0)
+    told = ""
+    if wanted < before:
+        told = (
+            f"passwordRevision is {before} and cannot be set back to {wanted}: the password of revision {wanted} was taken away. Nothing was"
+            f" changed. What to do: set it to {before}; {before + 1} makes a new password."
+        )
+    elif before and wanted > before and (used := _login_of(wanted, news)) in (news.get("loginsInUse") or []):
+        told = (
+            f'passwordRevision {wanted} would replace the password of "{used}", by which the application logs in now, under its feet.'
+            f" Nothing was changed. What to do: set it to the revision that begins or finishes the rotation to the other login, run"
+            f" `pulumi up`, then go on: {wanted - 1} comes before {wanted}."
+        )
+    elif olds.get("second") and news.get("second") and olds["second"] != news["second"]:
+        told = f'secondUser is "{olds["second"]}" since it was made. Nothing was changed. What to do: set it back.'
+    return [CheckFailure("passwordRevision", told)] if told else []
+
+
+def _login_of(revision: int, news: Properties) -> str:
+    """Odd revisions are the owner's, even ones the second login's (`rotation`)."""
+    return str(news["roles"][1] if revision % 2 else news.get("second"))
 
 
 class Claim(Resource, module="clarity", name="Claim"):

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import uuid
 from typing import Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.output import Unknown
 
-from clarity_infra.hyperdrive_api import Hyperdrive, NoSwitch, Origin, OriginSwitch
+from clarity_infra.hyperdrive_api import Hyperdrive, NoSwitch, Origin, OriginSwitch, longest_stale
 from clarity_infra.move.back import go_back
 from clarity_infra.move.cutover import cut_over
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, same, say, without_provider
+from clarity_infra.resources.reported import origins_of, reported
 from clarity_infra.settings import Settings
 
 
 class CutoverProvider(ClarityProvider):
     """Brings the live side to `side`. `found` is what the databases said when the program looked: a run that died between two
-    steps is taken up again even where Pulumi's state says there is nothing to do. `looked` tells one look from another: a refresh asks
-    for the difference with the inputs of the last update, whose finding that very update has dealt with.
+    steps is taken up again even where Pulumi's state says there is nothing to do. `looked` marks what was found (`move.finding`): a
+    refresh asks for the difference with the inputs of the last update, whose finding that very update has dealt with. Both are unknown
+    where a preview could not see the databases; what is to be taken up is then seen by the `up`.
     """
 
     def create(self, props: Properties) -> CreateResult:
         return CreateResult("cutover", {**without_provider(props), "evidence": self._brought(props, {})})
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> DiffResult:
-        stale = _news.get("found") not in (None, "", _news.get("side")) and not same(_olds.get("looked"), _news.get("looked"))
+        found, looked = _news.get("found"), _news.get("looked")
+        seen = not isinstance(found, Unknown) and not isinstance(looked, Unknown)
+        stale = seen and found not in (None, "", _news.get("side")) and not same(_olds.get("looked"), looked)
         return DiffResult(changes=stale or not same(_olds.get("side"), _news.get("side")))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
@@ -40,27 +46,31 @@ class CutoverProvider(ClarityProvider):
             reach = switch.prepare() if switch.where() == "source" else ""
             if reach:
                 say(reach)
-            evidence = cut_over(
+            with reported(settings, "cut-over", origins_of(props)) as evidence:
+                made = cut_over(
+                    settings.move,
+                    switch,
+                    settings.migrations,
+                    run=uuid.uuid4(),
+                    lock_budget=budget,
+                    alive=engine_lives,
+                    progress=say,
+                )
+                evidence.update(made)
+            return {**evidence, "reach": reach}
+        if props.get("found") in ("", "source") and not before:
+            return {}
+        with reported(settings, "roll-back", origins_of(props)) as went:
+            made = go_back(
                 settings.move,
                 switch,
-                settings.migrations,
                 run=uuid.uuid4(),
+                discard=settings.discard,
                 lock_budget=budget,
                 alive=engine_lives,
                 progress=say,
             )
-            return {**evidence, "reach": reach}
-        if props.get("found") in ("", "source") and not before:
-            return {}
-        went = go_back(
-            settings.move,
-            switch,
-            run=uuid.uuid4(),
-            discard=settings.discard,
-            lock_budget=budget,
-            alive=engine_lives,
-            progress=say,
-        )
+            went.update(made)
         return {"back": went}
 
 
@@ -72,11 +82,27 @@ def switch_of(props: Properties, settings: Settings) -> OriginSwitch | NoSwitch:
         api=Hyperdrive(str(props["account"]), settings.cloudflare_token, settings.cloudflare_base_url),
         config=str(props.get("hyperdriveId") or ""),
         name=str(props["hyperdriveName"]),
-        source=Origin(**json.loads(str(props["oldOrigin"]))),
-        target=Origin(**json.loads(str(props["newOrigin"]))),
-        drain=float(settings.configuration.cache_drain_seconds),
+        source=Origin.from_json(str(props["oldOrigin"])),
+        # A rotation that is under way, or was when a run died, leaves the config with the former login: it is the target all the same.
+        target=dataclasses.replace(Origin.from_json(str(props["newOrigin"])), aliases=settings.rotation.logins),
+        cache_seconds=_cache_seconds(props, settings),
         say=say,
+        source_mtls=_object(props, "oldMtls"),
+        target_mtls=_object(props, "newMtls"),
     )
+
+
+def _cache_seconds(props: Properties, settings: Settings) -> float:
+    """Seconds the cache has to be off before the switch: as configured, else as long as it may serve what it holds."""
+    configured = settings.configuration.cache_drain_seconds
+    return float(configured) if configured >= 0 else longest_stale(_object(props, "caching") or {})
+
+
+def _object(props: Properties, key: str) -> dict[str, Any] | None:
+    """An object that was handed over as JSON; None where a state from before this property has none."""
+    text = props.get(key)
+    found: dict[str, Any] | None = json.loads(str(text)) if text else None
+    return found
 
 
 class Cutover(Resource, module="clarity", name="Cutover"):

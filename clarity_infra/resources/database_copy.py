@@ -13,6 +13,7 @@ from clarity_infra.move.copy import copied_already, copy, discard_copy
 from clarity_infra.move.migrations import rehearse
 from clarity_infra.move.status import status
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
+from clarity_infra.resources.reported import reported
 
 
 class DatabaseCopyProvider(ClarityProvider):
@@ -53,7 +54,10 @@ class DatabaseCopyProvider(ClarityProvider):
         if evidence is not None:
             say("the copy in the target is whole and verified: nothing to copy")
         else:
-            evidence = copy(settings.move, run=uuid.uuid4(), progress=say, revision=revision)
+            with reported(settings, "copy") as evidence:
+                evidence.update(copy(settings.move, run=uuid.uuid4(), progress=say, revision=revision))
+                evidence["migrations"] = rehearse(settings.move, settings.migrations)
+            return evidence
         return {**evidence, "migrations": rehearse(settings.move, settings.migrations)}
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from clarity_infra.env_file import EnvFile
+from clarity_infra.migration_url import database_of, with_database
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
 
 
@@ -23,6 +25,9 @@ class EnvFileProvider(ClarityProvider):
         return CreateResult("env-file", self._written(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
+        released = [key for key in _olds.get("variables") or [] if key not in _news["variables"]]
+        if released:  # no longer ours to change, so it is as it was before it was
+            restore({**_olds, "variables": released})
         return UpdateResult(self._written(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
@@ -55,23 +60,28 @@ def restore(props: Properties) -> None:
     before = EnvFile.read(Path(str(props["path"])), setting="envFile")
     after, old = before, json.loads(str(props["before"]))
     new = json.loads(str(props["values"]))
+    logins = props.get("logins") or []
     for key in props["variables"]:
-        if _names_same_database(before.get(key) or "", new.get(key) or ""):
-            after = after.with_raw(key, old.get(key))
+        if key in old and _names_same_database(before.get(key) or "", new.get(key) or "", logins):
+            after = _put_back(after, key, old[key])
     if after.text != before.text:
         after.write()
         say(f"{before.path.name}: old values put back")
 
 
-def _names_same_database(url: str, other: str) -> bool:
-    """Whether two URLs differ in their password at most: a rotated one is still ours."""
+def _put_back(file: EnvFile, key: str, raw: str | None) -> EnvFile:
+    """With the variable as it was written before; where only the database differs, a password changed since stays."""
+    now, old = file.get(key) or "", file.with_raw(key, raw).get(key) or ""
+    moved = with_database(now, database_of(old))
+    rotated = _names_same_database(moved, old, ()) and urlsplit(now).password != urlsplit(old).password
+    return file.with_value(key, moved) if rotated else file.with_raw(key, raw)
+
+
+def _names_same_database(url: str, other: str, logins: Sequence[str]) -> bool:
+    """Whether two URLs differ in their password, and in which of `logins` they name, at most: a rotated one is still ours."""
     one, two = urlsplit(url), urlsplit(other)
-    return bool(url) and (one.username, one.hostname, one.port, one.path) == (
-        two.username,
-        two.hostname,
-        two.port,
-        two.path,
-    )
+    same_login = one.username == two.username or unquote(one.username or "") in logins
+    return bool(url) and same_login and (one.hostname, one.port, one.path) == (two.hostname, two.port, two.path)
 
 
 class EnvFileResource(Resource, module="clarity", name="EnvFile"):

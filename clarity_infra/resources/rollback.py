@@ -16,6 +16,7 @@ from clarity_infra.move.journal import Journal
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, say, without_provider
 from clarity_infra.resources.cutover import switch_of
 from clarity_infra.resources.env_file import restore
+from clarity_infra.resources.reported import origins_of, reported
 from clarity_infra.settings import Settings
 
 
@@ -28,6 +29,8 @@ class RollbackProvider(ClarityProvider):
         "hyperdriveName",
         "oldOrigin",
         "newOrigin",
+        "oldMtls",
+        "newMtls",
         "caching",
         "path",
         "values",
@@ -45,15 +48,17 @@ class RollbackProvider(ClarityProvider):
         settings = self.settings(str(_props["stack"]))
         prove_credentials(settings, _props)
         refuse_only_copy(settings)
-        undo(
-            settings.move,
-            switch_of(_props, settings),
-            run=uuid.uuid4(),
-            discard=settings.discard,
-            lock_budget=float(settings.configuration.lock_budget),
-            alive=engine_lives,
-            progress=say,
-        )
+        with reported(settings, "destroy", origins_of(_props)) as evidence:
+            made = undo(
+                settings.move,
+                switch_of(_props, settings),
+                run=uuid.uuid4(),
+                discard=settings.discard,
+                lock_budget=float(settings.configuration.lock_budget),
+                alive=engine_lives,
+                progress=say,
+            )
+            evidence.update(made)
         if _props.get("caching"):
             switch_of(_props, settings).put_caching_back(json.loads(str(_props["caching"])))
         restore(_props)

@@ -13,6 +13,7 @@ from pulumi.dynamic import CreateResult, Resource, UpdateResult
 from clarity_infra.errors import Refused
 from clarity_infra.move.cleanup import clean_up
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
+from clarity_infra.resources.reported import reported
 
 
 class SourceCleanupProvider(ClarityProvider):
@@ -39,14 +40,18 @@ class SourceCleanupProvider(ClarityProvider):
         if not props["active"]:
             return {}
         settings = self.settings(str(props["stack"]))
-        return clean_up(
-            settings.move,
-            run=uuid.uuid4(),
-            backup=settings.folder / Path(settings.configuration.backup_folder),
-            monitoring=timedelta(hours=settings.configuration.monitoring_hours),
-            acknowledged=settings.configuration.acknowledge_refused_writes,
-            progress=say,
-        )
+        with reported(settings, "clean-up") as evidence:
+            made = clean_up(
+                settings.move,
+                run=uuid.uuid4(),
+                backup=settings.folder / Path(settings.configuration.backup_folder),
+                monitoring=timedelta(hours=settings.configuration.monitoring_hours),
+                acknowledged=settings.configuration.acknowledge_refused_writes,
+                unproved=settings.configuration.acknowledge_unproved_cutover,
+                progress=say,
+            )
+            evidence.update(made)
+        return evidence
 
 
 class SourceCleanup(Resource, module="clarity", name="SourceCleanup"):

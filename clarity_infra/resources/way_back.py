@@ -6,11 +6,12 @@ from typing import Any
 
 import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, UpdateResult
+from pulumi.output import Unknown
 
 from clarity_infra.resources.base import ClarityProvider, Properties, same, without_provider
 
 # What a rotation of the old password may renew as long as the application is still on the old database.
-_CREDENTIALS = ("applicationUrl", "originPassword", "envBefore")
+_CREDENTIALS = ("applicationUrl", "originPassword", "originAccessSecret", "envBefore")
 # What is of before the first copy only: from then on the config has the cache off by our own doing.
 _CONFIG = ("hyperdrive",)
 
@@ -40,16 +41,18 @@ class WayBackProvider(ClarityProvider):
 
 
 def _kept(olds: Properties, news: Properties) -> Properties:
-    """The new properties, with everything recorded that may no longer be asked for."""
+    """The new properties, with everything recorded that may no longer be asked for, or could not be asked for at this preview."""
+    unseen = [key for key in (*_CREDENTIALS, *_CONFIG) if isinstance(news.get(key), Unknown)]
     frozen = [key for key in _CONFIG if news.get("copying")] + [key for key in (*_CREDENTIALS, *_CONFIG) if news.get("switched")]
-    return {**without_provider(news), **{key: olds[key] for key in frozen if olds.get(key)}}
+    return {**without_provider(news), **{key: olds[key] for key in (*unseen, *frozen) if olds.get(key)}}
 
 
 class WayBack(Resource, module="clarity", name="WayBack"):
-    """The old DATABASE_URL, the text of `.env`'s values, the Hyperdrive config and its origin's password."""
+    """The old DATABASE_URL, the text of `.env`'s values, the Hyperdrive config and its origin's password and Access secret."""
 
     applicationUrl: pulumi.Output[str]
     originPassword: pulumi.Output[str]
+    originAccessSecret: pulumi.Output[str]
     envBefore: pulumi.Output[str]
     hyperdrive: pulumi.Output[str]
 

@@ -86,7 +86,7 @@ def _measure(stage: Stage, rows: int, command: Command, rate: float) -> bool:
     took = time.monotonic() - started
     time.sleep(_SETTLE)
     told = [_stop(pipe, process, stage.servers[live].url(stage.databases[live])) for pipe, process in clients]
-    wrong = [text for one in told for text in one.wrong] + ([] if outcome == "done" else [f"the run ended so: {outcome} {run.text}"])
+    wrong = ([] if outcome == "done" else [f"the run ended so: {outcome} {run.text}"]) + [text for one in told for text in one.wrong]
     longest = max(told, key=lambda one: one.waited + one.refused)
     gap, speed = longest.waited + longest.refused, sum(one.written / one.seconds for one in told)
     print(

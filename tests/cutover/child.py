@@ -37,6 +37,9 @@ class FileSwitch:
     def to_source(self) -> None:
         self.path.write_text("source")
 
+    def drop_old_connections(self) -> bool:
+        return False
+
 
 def describe(path: Path, move: Move, migrations: Migrations, switch: Path) -> None:
     """Writes what the child needs to know."""

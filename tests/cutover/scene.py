@@ -101,6 +101,7 @@ class FakeSwitch:
         self.fail: ClarityError | None = None
         self.takes_hold = False
         self.calls: list[str] = []
+        self.drained = 0
 
     def where(self) -> Literal["source", "target", "unmanaged"]:
         return self.origin
@@ -118,6 +119,10 @@ class FakeSwitch:
 
     def to_source(self) -> None:
         self._to("source")
+
+    def drop_old_connections(self) -> bool:
+        self.drained += 1
+        return True
 
 
 @dataclasses.dataclass

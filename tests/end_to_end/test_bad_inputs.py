@@ -179,7 +179,7 @@ class TestWithNothingMadeYet:
             found = scene.review()
         assert found.stage == ""
         assert found.warnings == ()
-        assert any("migrations to be applied at the cut-over: 0003_add_agent_support" in line for line in found.lines)
+        assert any("to be applied at the cut-over: 0003_add_agent_support" in line for line in found.lines)
 
     # The admin's URL
 

@@ -21,8 +21,9 @@ from clarity_infra.move import copy as copy_module
 from clarity_infra.move import digest as digest_module
 from clarity_infra.move import journal, preflight, rows
 from clarity_infra.move.copy import copied_already, copy, discard_copy
+from clarity_infra.move.crew import Crew
 from clarity_infra.move.digest import Grain, Method
-from clarity_infra.move.rows import Crew, session
+from clarity_infra.move.rows import session
 from clarity_infra.move.survey import survey
 from clarity_infra.move.tools import Tools, find_tools
 from clarity_infra.move.verify import verify_move
@@ -124,7 +125,7 @@ def test_two_runs_at_once(filled: Scene) -> None:
     filled.copy(*TABLES)
 
 
-STEPS = ("_make_tables", "_make_indexes", "_analyze", "_verify", "_evidence")
+STEPS = ("_make_tables", "_make_indexes", "_make_keys", "_verify", "_evidence")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -151,15 +152,15 @@ def test_a_copy_that_fails_at_any_step_is_made_afresh(filled: Scene, step: str, 
 
 
 def test_a_copy_that_is_not_equal_fails_and_the_next_is_right(filled: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = copy_module._Copy._analyze
+    original = copy_module._Copy._make_indexes
 
-    def spoil(attempt: Any) -> None:
-        original(attempt)
+    def spoil(attempt: Any, *arguments: Any) -> None:
+        original(attempt, *arguments)
         with attempt._as_owner() as target:
             target.execute("UPDATE public.a SET v = 'spoiled' WHERE id IN (7, 8)")
 
     with monkeypatch.context() as patch:
-        patch.setattr(copy_module._Copy, "_analyze", spoil)
+        patch.setattr(copy_module._Copy, "_make_indexes", spoil)
         with pytest.raises(VerificationFailed, match="source stays live") as caught:
             filled.copy(*TABLES)
     assert caught.value.differences == ("table public.a: 20000 rows, other contents (different: id=7, id=8)",)
@@ -274,10 +275,11 @@ def test_ddl_that_waits_for_the_copy_is_let_through(filled: Scene, monkeypatch: 
 
 def test_a_big_table_goes_in_ranges(filled: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "PART_BYTES", 200_000)
+    monkeypatch.setattr(rows, "DIGEST_PART_BYTES", 150_000)
     filled.run_source("UPDATE a SET v = v || 'x' WHERE id % 3 = 0")
     with session(filled.move(*TABLES).source) as source:
         move_set = survey(filled.move(*TABLES)).move_set
-        found = rows.parts(move_set.tables)
+        found = rows.parts(move_set.tables, rows.PART_BYTES)
         assert len(found) > 10
         assert found[0].condition() is not None
         assert source is not None
@@ -341,7 +343,7 @@ def test_large_values_need_little_memory(filled: Scene) -> None:
     ]
     done = subprocess.run(
         [sys.executable, "-c", script, *urls, filled.owner, "big"],
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
         cwd=Path(__file__).parents[2],
@@ -391,7 +393,7 @@ def at_work(server: Server, application: str, statement: str, *, within: float =
 
 def test_rows_too_large_for_their_text_are_digested_column_by_column(filled: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row whose text the server cannot hold, here by a text made too long on purpose, in some ranges of a table only."""
-    monkeypatch.setattr(rows, "PART_BYTES", 300_000)
+    monkeypatch.setattr(rows, "DIGEST_PART_BYTES", 300_000)
     original = digest_module._row
 
     def too_long(columns: Any, *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
@@ -405,13 +407,13 @@ def test_rows_too_large_for_their_text_are_digested_column_by_column(filled: Sce
     kinds = {table["table"]: table["digest"].split(":")[0] for table in evidence["tables"]}
     assert kinds == {"public.a": "server-columns", "apart.b": "server-row"}
     assert evidence["verified"]["differences"] == 0
-    original_analyze = copy_module._Copy._analyze
+    make_indexes = copy_module._Copy._make_indexes
 
-    def spoil(attempt: Any) -> None:
-        original_analyze(attempt)
+    def spoil(attempt: Any, *arguments: Any) -> None:
+        make_indexes(attempt, *arguments)
         with attempt._as_owner() as target:
             target.execute("UPDATE public.a SET v = 'spoiled' WHERE id = 7")
 
-    monkeypatch.setattr(copy_module._Copy, "_analyze", spoil)
+    monkeypatch.setattr(copy_module._Copy, "_make_indexes", spoil)
     with pytest.raises(VerificationFailed, match=r"table public\.a: 20000 rows, other contents"):
         filled.copy(*TABLES)

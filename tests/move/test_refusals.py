@@ -267,7 +267,7 @@ def test_a_transaction_pooler_is_seen_by_what_it_does(scene: Scene, monkeypatch:
             def __exit__(self, *_: object) -> None:
                 pass
 
-        blockers = preflight._pooler(Shared(), source)  # type: ignore[arg-type]
+        blockers = preflight._pooler("source", Shared(), source)  # type: ignore[arg-type]
     assert [blocker.object for blocker in blockers] == ["source connection"]
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
-from clarity_infra import hyperdrive
+from clarity_infra import hyperdrive, hyperdrive_api
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
-from clarity_infra.hyperdrive_api import Hyperdrive, NoSwitch, Origin, OriginSwitch
+from clarity_infra.hyperdrive_api import Hyperdrive, NoSwitch, Origin, OriginSwitch, longest_stale
 from clarity_infra.settings import KEYS, Settings
 from sandbox.cloudflare import CloudflareApi, Fault
 from sandbox.postgres import Server, free_port
@@ -52,7 +55,7 @@ def api(service: CloudflareApi, token: str = WRITES) -> Hyperdrive:
 
 
 def switch(service: CloudflareApi, origins: tuple[Origin, Origin], made: dict[str, Any], **other: Any) -> OriginSwitch:
-    given: dict[str, Any] = {"config": made["id"], "name": made["name"], "drain": 0.0, "say": lambda _: None, **other}
+    given: dict[str, Any] = {"config": made["id"], "name": made["name"], "cache_seconds": 0.0, "say": lambda _: None, **other}
     return OriginSwitch(api=api(service), source=origins[0], target=origins[1], **given)
 
 
@@ -178,7 +181,7 @@ class TestPreparing:
     ) -> None:
         lines: list[str] = []
         started = time.monotonic()
-        said = switch(service, origins, config, drain=1.5, say=lines.append).prepare()
+        said = switch(service, origins, config, cache_seconds=1.5, say=lines.append).prepare()
         assert time.monotonic() - started >= 0.5  # the service tells the time of its changes in whole seconds
         assert said == "Cloudflare connected to the new origin"
         assert lines[0] == "switching Hyperdrive's cache off"
@@ -188,7 +191,7 @@ class TestPreparing:
         assert after["origin"] == config["origin"]
         time.sleep(1.5)
         lines.clear()
-        switch(service, origins, config, drain=1.5, say=lines.append).prepare()
+        switch(service, origins, config, cache_seconds=1.5, say=lines.append).prepare()
         assert lines == []
 
     def test_the_throw_away_config_is_gone_afterwards(
@@ -231,6 +234,137 @@ class TestPreparing:
         assert [found["id"] for found in service.configs.all(ACCOUNT)] == [config["id"]]
 
 
+class TestWhatTheCacheHolds:
+    """A client that reads through Hyperdrive while it is switched. The stand-in's 75 seconds are over after one and a half."""
+
+    WHICH = "SELECT place FROM public.whereabouts"
+
+    @pytest.fixture
+    def hasty(self, tmp_path: Path) -> Iterator[CloudflareApi]:
+        with CloudflareApi(tmp_path / "hasty", token=WRITES, cache_speed=50) as running:
+            yield running
+
+    @pytest.fixture
+    def places(self, server: Server, new_database: Callable[..., str], origins: tuple[Origin, Origin]) -> tuple[Origin, Origin]:
+        """The origins in two databases, each of which says which one it is."""
+        found = []
+        for name, origin in zip(("old", "new"), origins, strict=True):
+            database = new_database(name)
+            with server.connect(database) as admin:
+                admin.execute("CREATE TABLE whereabouts AS SELECT %s::text AS place", (name,))
+                admin.execute("GRANT SELECT ON whereabouts TO PUBLIC")
+            found.append(dataclasses.replace(origin, database=database))
+        return found[0], found[1]
+
+    def answers(self, hasty: CloudflareApi, places: tuple[Origin, Origin], *, waits: float, keep: bool = False) -> tuple[str, str]:
+        """What a client reads right before the preparation, and once it is switched; `keep`: caching is left on."""
+        made = hasty.configs.create(ACCOUNT, {"name": "clarity-db", "origin": places[0].parameters(), "caching": {"disabled": False}})
+        way = switch(hasty, places, made, cache_seconds=waits)
+        with psycopg.connect(hasty.connection_string(made["id"]), autocommit=True) as client:
+
+            def read() -> str:
+                row = client.execute(self.WHICH).fetchone()
+                assert row is not None
+                return str(row[0])
+
+            before = read()
+            if not keep:
+                way.prepare()
+            way.to_target()
+            hasty.configs.restart(ACCOUNT, made["id"])
+            return before, read()
+
+    def test_no_answer_from_before_the_switch_is_given_after_it(self, hasty: CloudflareApi, places: tuple[Origin, Origin]) -> None:
+        assert self.answers(hasty, places, waits=1.5) == ("old", "new")
+
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_without_the_wait_there_would_be_one(self, hasty: CloudflareApi, places: tuple[Origin, Origin], keep: bool) -> None:
+        """Otherwise the test before this one would show nothing."""
+        assert self.answers(hasty, places, waits=0, keep=keep) == ("old", "old")
+
+    @pytest.mark.parametrize(
+        ("caching", "seconds"),
+        [
+            ({}, 75),
+            ({"disabled": False}, 75),
+            ({"disabled": True}, 0),
+            ({"disabled": False, "max_age": 3600}, 3615),
+            ({"disabled": False, "max_age": 10, "stale_while_revalidate": 0}, 10),
+        ],
+    )
+    def test_how_long_is_by_the_configs_own_times(self, caching: dict[str, Any], seconds: float) -> None:
+        assert longest_stale(caching) == seconds
+
+    def test_a_time_without_fractions_may_be_a_second_later(self) -> None:
+        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        assert hyperdrive_api._age((now - datetime.timedelta(seconds=10)).isoformat()) < 10
+        assert hyperdrive_api._age((now - datetime.timedelta(seconds=10, microseconds=1)).isoformat()) > 10
+        assert hyperdrive_api._age(None) == 0
+
+
+class TestOtherWaysToTheDatabase:
+    """Behind Cloudflare Access, and by a Workers VPC service: no port, and a secret that the API never gives back."""
+
+    SERVICE = "0191a0e5-0000-7000-8000-000000000001"
+
+    @pytest.fixture
+    def hidden(self, service: CloudflareApi, origins: tuple[Origin, Origin]) -> tuple[Origin, Origin]:
+        """The origins behind a tunnel."""
+        port = origins[0].port
+        assert port is not None
+        service.add_tunnel("db.internal.example.com", client_id="client.access", client_secret="sesame-secret", port=port)
+        service.add_service(self.SERVICE, port=port)
+        way = {"host": "db.internal.example.com", "port": None, "access_client_id": "client.access", "access_client_secret": "sesame-secret"}
+        old, new = (dataclasses.replace(origin, **way) for origin in origins)  # type: ignore[arg-type]
+        return old, new
+
+    def test_one_behind_access_is_switched_there_and_back(self, service: CloudflareApi, hidden: tuple[Origin, Origin]) -> None:
+        made = service.configs.create(ACCOUNT, {"name": "clarity-db", "origin": hidden[0].parameters(), "origin_connection_limit": LIMIT})
+        assert "port" not in made["origin"]
+        assert "access_client_secret" not in made["origin"]
+        before, way = shown(service, made), switch(service, hidden, made)
+        assert way.where() == "source"
+        assert way.prepare() == "Cloudflare connected to the new origin"
+        way.to_target()
+        assert way.where() == "target"
+        with psycopg.connect(service.connection_string(made["id"]), autocommit=True) as client:
+            assert client.execute("SELECT current_user::text").fetchone() == (hidden[1].user,)
+        way.to_source()
+        assert way.where() == "source"
+        assert {**shown(service, made), "caching": {}} == {**before, "caching": {}}
+
+    def test_a_wrong_secret_is_found_before_anything_is_fenced(self, service: CloudflareApi, hidden: tuple[Origin, Origin]) -> None:
+        made = service.configs.create(ACCOUNT, {"name": "clarity-db", "origin": hidden[0].parameters()})
+        wrong = dataclasses.replace(hidden[1], access_client_secret="other-secret")
+        with pytest.raises(ConfigurationError, match=r"new origin db.internal.example.com/postgres through Cloudflare Access") as raised:
+            switch(service, (hidden[0], wrong), made).prepare()
+        assert_plain(raised.value)
+        assert "secret" not in str(raised.value)
+        assert "other-secret" not in repr(wrong)
+
+    def test_one_by_a_vpc_service(self, service: CloudflareApi, origins: tuple[Origin, Origin]) -> None:
+        port = origins[0].port
+        assert port is not None
+        service.add_service(self.SERVICE, port=port)
+        old, new = (dataclasses.replace(origin, host="", port=None, service_id=self.SERVICE) for origin in origins)
+        made = service.configs.create(ACCOUNT, {"name": "clarity-db", "origin": old.parameters()})
+        way = switch(service, (old, new), made)
+        assert way.where() == "source"
+        way.to_target()
+        assert way.where() == "target"
+        elsewhere = dataclasses.replace(new, service_id="0191a0e5-0000-7000-8000-000000000002")
+        with pytest.raises(ConfigurationError, match="Workers VPC service 0191a0e5-0000-7000-8000-000000000002"):
+            switch(service, (old, elsewhere), made).api.proves(elsewhere, "reach")
+
+    def test_a_public_host_of_the_same_name_is_another_place(self, hidden: tuple[Origin, Origin]) -> None:
+        behind = {"host": "db.internal.example.com", "access_client_id": "another", "database": "postgres", "user": hidden[0].user}
+        assert hidden[0].same_place(behind), "the token may have been rotated"
+        assert not hidden[0].same_place({**behind, "access_client_id": None, "port": 5432})
+        public = Origin("db.internal.example.com", 5432, "postgres", hidden[0].user, PASSWORD)
+        assert public.same_place({"host": public.host, "database": "postgres", "user": public.user})
+        assert not public.same_place(behind)
+
+
 class TestWhatTheProgramMakesOfIt:
     """Origins and passwords, from what was recorded and configured."""
 
@@ -258,6 +392,84 @@ class TestWhatTheProgramMakesOfIt:
         made = json.loads(hyperdrive.old_origin(self.RECORDED, "old-pw"))
         assert made == {**json.loads(self.RECORDED)["origin"], "scheme": "postgres", "password": "old-pw"}
         assert hyperdrive.old_origin("", "x") == hyperdrive.new_origin("", self.settings(), "x") == ""
+
+    ACCESS = json.dumps({"origin": {"host": "db.internal", "database": "postgres", "user": "app", "access_client_id": "client.access"}})
+    SERVICE = json.dumps({"origin": {"database": "postgres", "user": "app", "service_id": "vpc-1"}})
+
+    def test_an_origin_behind_access_stays_behind_it_and_gets_no_port(self) -> None:
+        old = json.loads(hyperdrive.old_origin(self.ACCESS, "old-pw", "sesame"))
+        assert old == {**json.loads(self.ACCESS)["origin"], "access_client_secret": "sesame", "password": "old-pw", "scheme": "postgres"}
+        new = json.loads(hyperdrive.new_origin(self.ACCESS, self.settings(), "new-pw", "sesame"))
+        assert new == {**old, "database": "clarity", "user": "clarity_user", "password": "new-pw"}
+        assert Origin.from_json(json.dumps(new)).parameters() == new
+        other = self.settings(hyperdriveHost="clarity.internal")
+        assert json.loads(hyperdrive.new_origin(self.ACCESS, other, "p", "s"))["host"] == "clarity.internal"
+
+    def test_an_origin_by_a_vpc_service_has_neither_host_nor_port(self) -> None:
+        old = json.loads(hyperdrive.old_origin(self.SERVICE, "old-pw"))
+        assert old == {**json.loads(self.SERVICE)["origin"], "password": "old-pw", "scheme": "postgres"}
+        new = json.loads(hyperdrive.new_origin(self.SERVICE, self.settings(), "new-pw"))
+        assert new == {**old, "database": "clarity", "user": "clarity_user", "password": "new-pw"}
+        assert Origin.from_json(json.dumps(new)).parameters() == new
+
+    def test_another_way_to_the_new_database_is_configured(self) -> None:
+        def made(recorded: str, **configured: Any) -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(hyperdrive.new_origin(recorded, self.settings(**configured), "p", "of-old"))
+            return {key: value for key, value in found.items() if key not in ("database", "user", "password", "scheme")}
+
+        token = {"hyperdriveAccessClientId": "second.access", "hyperdriveAccessSecret": "of-new"}
+        behind = {"access_client_id": "second.access", "access_client_secret": "of-new"}
+        assert made(self.ACCESS, **token) == {"host": "db.internal", **behind}
+        assert made(self.RECORDED, hyperdriveHost="h.internal", **token) == {"host": "h.internal", **behind}
+        assert made(self.RECORDED, hyperdriveServiceId="vpc-2") == made(self.ACCESS, hyperdriveServiceId="vpc-2") == {"service_id": "vpc-2"}
+        assert made(self.ACCESS, hyperdriveHost="public.example.com", hyperdrivePort=5433) == {"host": "public.example.com", "port": 5433}
+        assert made(self.SERVICE, hyperdriveHost="public.example.com") == {"host": "public.example.com", "port": 5432}
+
+    def test_the_way_to_another_server_behind_access_is_not_guessed(self) -> None:
+        elsewhere = {"targetDatabaseUrl": "postgresql://admin:pw@new.example.com:5439/postgres?sslmode=verify-full"}
+        for recorded in (self.ACCESS, self.SERVICE):
+            with pytest.raises(ConfigurationError, match=r"not known how Cloudflare reaches the new database server new\.example\.com"):
+                hyperdrive.new_origin(recorded, self.settings(**elsewhere), "p")
+        moved = json.loads(hyperdrive.new_origin(self.ACCESS, self.settings(**elsewhere, hyperdriveHost="new.internal"), "p", "s"))
+        assert (moved["host"], moved["access_client_id"]) == ("new.internal", "client.access")
+
+    def test_the_secret_of_access_is_configured_or_missed(self) -> None:
+        config = json.loads(self.ACCESS)
+        assert hyperdrive.origin_access_secret(config, self.settings(originAccessSecret="sesame")) == "sesame"
+        same = self.settings(hyperdriveAccessClientId="client.access", hyperdriveAccessSecret="sesame")
+        assert hyperdrive.origin_access_secret(config, same) == "sesame"
+        assert hyperdrive.origin_access_secret(json.loads(self.RECORDED), self.settings()) == ""
+        other = self.settings(hyperdriveAccessClientId="second.access", hyperdriveAccessSecret="of-new")
+        for settings in (self.settings(), other):
+            with pytest.raises(ConfigurationError, match=r"behind Cloudflare Access \(client client.access\)") as raised:
+                hyperdrive.origin_access_secret(config, settings)
+            assert "pulumi config set --secret clarity-infra:originAccessSecret" in str(raised.value)
+
+    LOCAL = "postgresql://admin:pw@127.0.0.1:5432/postgres"
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.1.2.3", "::1", "192.168.7.7"])
+    def test_a_host_that_only_this_machine_reaches_is_refused(self, host: str) -> None:
+        config = {"origin": {"host": host, "port": 5432, "database": "postgres", "user": "admin"}}
+        local = self.settings(masterDatabaseUrl=self.LOCAL, databaseUrl=self.LOCAL)
+        with pytest.raises(ConfigurationError, match=f"Cloudflare cannot reach the database server at {host}") as raised:
+            hyperdrive.check(config, local)
+        assert "hyperdriveHost" in str(raised.value)
+        hyperdrive.check({"origin": {**config["origin"], "host": "db.example.com"}}, local)
+
+    def test_a_stand_in_on_this_machine_reaches_it(self) -> None:
+        config = {"origin": {"host": "127.0.0.1", "port": 5432, "database": "postgres", "user": "admin"}}
+        values = {"masterDatabaseUrl": self.LOCAL, "databaseUrl": self.LOCAL, "envFile": ""}
+        environment = {"CLOUDFLARE_BASE_URL": "http://127.0.0.1:1/client/v4"}
+        hyperdrive.check(config, Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment=environment))
+
+    def test_the_new_origin_is_verified_by_the_ca_and_the_old_one_as_before(self) -> None:
+        recorded = json.dumps({**json.loads(self.RECORDED), "mtls": {"sslmode": "require", "mtls_certificate_id": "ours"}})
+        assert json.loads(hyperdrive.old_mtls(recorded)) == {"sslmode": "require", "mtls_certificate_id": "ours"}
+        assert json.loads(hyperdrive.new_mtls(recorded, self.settings(), "")) == json.loads(hyperdrive.old_mtls(recorded))
+        verified = json.loads(hyperdrive.new_mtls(recorded, self.settings(), "ca-1"))
+        assert verified == {"sslmode": "verify-full", "ca_certificate_id": "ca-1", "mtls_certificate_id": "ours"}
+        assert json.loads(hyperdrive.new_mtls(recorded, self.settings(hyperdriveServiceId="vpc"), "")) == {}
+        assert hyperdrive.old_mtls("") == hyperdrive.new_mtls("", self.settings(), "ca-1") == ""
 
     def test_the_old_password_is_that_of_the_same_user_or_none(self) -> None:
         config = json.loads(self.RECORDED)

@@ -144,8 +144,56 @@ def test_public_is_left_nothing_and_both_creators_have_default_privileges(cutove
     assert revoked == {"public-database", "public-schema-public"}
     assert all(grants[name].inputs["privileges"] == [] for name in revoked)
     defaults = cutover.of("postgresql:index/defaultPrivileges:DefaultPrivileges")
-    found = {(args.inputs["owner"], args.inputs["schema"], args.inputs["objectType"]) for args in defaults.values()}
-    assert found == {(o, s, k) for o in ("admin", "clarity_user") for s in ("public", "drizzle") for k in ("table", "sequence")}
+    found = {
+        (args.inputs["role"], args.inputs["owner"], args.inputs.get("schema"), args.inputs["objectType"]): args.inputs["privileges"]
+        for args in defaults.values()
+    }
+    kinds = {"table", "sequence", "function"}
+    assert {key for key in found if key[1] == "admin" and key[0] == "clarity_rw"} == {
+        ("clarity_rw", "admin", schema, kind) for schema in ("public", "drizzle") for kind in kinds
+    }
+    # The owner's hold in the whole database: migrations make schemas too.
+    assert {key for key in found if key[1] == "clarity_user" and key[0] == "clarity_rw"} == {
+        ("clarity_rw", "clarity_user", None, kind) for kind in kinds | {"schema"}
+    }
+    public = {key: privileges for key, privileges in found.items() if key[0] == "public"}
+    assert public == {("public", creator, None, "function"): [] for creator in ("admin", "clarity_user")}
+
+
+def test_a_reader_may_select_and_nothing_else_and_is_made_only_where_it_is_named(monkeypatch: pytest.MonkeyPatch, cutover: Recorder) -> None:
+    assert "read-only" not in cutover.of("postgresql:index/role:Role")
+    declared = declare(monkeypatch, "cutover", readOnlyRole="clarity_ro")
+    role = declared.of("postgresql:index/role:Role")["read-only"].inputs
+    assert (role["name"], role["login"], role.get("roles")) == ("clarity_ro", False, None)
+    grants = [
+        *declared.of("postgresql:index/grant:Grant").values(),
+        *declared.of("postgresql:index/defaultPrivileges:DefaultPrivileges").values(),
+    ]
+    given = {word for args in grants if args.inputs["role"] == "clarity_ro" for word in args.inputs["privileges"]}
+    assert given == {"CONNECT", "USAGE", "SELECT"}
+
+
+def test_logins_take_turns_and_the_former_password_is_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def revisions(recorder: Recorder) -> dict[str, str]:
+        passwords = recorder.of("random:index/randomPassword:RandomPassword")
+        return {name: args.inputs["keepers"]["revision"] for name, args in passwords.items()}
+
+    first, second, third = (declare(monkeypatch, "cutover", passwordRevision=str(number)) for number in (1, 2, 3))
+    assert revisions(first) == {"password": "1"}
+    assert revisions(second) == {"password": "1", "password-second": "2"}
+    assert revisions(third) == {"password": "3", "password-second": "2"}
+    role = second.of("postgresql:index/role:Role")["second-user"].inputs
+    assert (role["name"], role["roles"], role["assumeRole"]) == ("clarity_user_2", ["clarity_user"], "clarity_user")
+    old = [recorder.of("pulumi-python:dynamic/clarity:OldLogin")["old-login"].inputs["former"] for recorder in (first, second, third)]
+    assert old == ["", "clarity_user", "clarity_user_2"]
+    users = [recorder.of("pulumi-python:dynamic/clarity:AccessCheck")["access"].inputs["user"] for recorder in (first, second, third)]
+    assert users == ["clarity_user", "clarity_user_2", "clarity_user"]
+
+
+def test_a_read_write_role_that_logs_in_has_a_password(monkeypatch: pytest.MonkeyPatch, cutover: Recorder) -> None:
+    assert cutover.of("postgresql:index/role:Role")["read-write"].inputs.get("password") is None
+    role = declare(monkeypatch, "copy", readWriteRoleLogin="true").of("postgresql:index/role:Role")["read-write"].inputs
+    assert str(role["password"]["value"]).startswith("SCRAM-SHA-256$4096:")
 
 
 def test_hyperdrive_follows_the_stage_and_keeps_what_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +225,6 @@ def test_the_recorded_way_back_is_json_of_what_the_config_had(cutover: Recorder)
 
 def test_dynamic_providers_are_stored_by_name(cutover: Recorder) -> None:
     dynamic = {key: args for key, args in cutover.declared.items() if key.startswith("pulumi-python:dynamic/clarity:")}
-    assert len(dynamic) == 9
+    assert len(dynamic) == 10
     for key, args in dynamic.items():
         assert len(args.inputs["__provider"]) < 300, key

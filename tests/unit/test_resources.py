@@ -191,6 +191,36 @@ class TestClaim:
             assert text.startswith(told)
             assert "go back to stage provision first" in text
 
+    ROTATION = {"second": "clarity_user_2", "reader": "", "passwordRevision": 2, "loginsInUse": ["clarity_user_2"]}  # noqa: RUF012 - read only
+
+    def test_a_password_revision_cannot_be_set_back(self) -> None:
+        [told] = self.check({**self.NEWS, **self.ROTATION}, **{**self.ROTATION, "passwordRevision": 1, "second": ""})
+        assert told.startswith("passwordRevision is 2 and cannot be set back to 1")
+        assert "What to do: set it to 2; 3 makes a new password" in told
+
+    def test_a_password_that_is_in_use_is_not_replaced(self) -> None:
+        olds = {**self.NEWS, **self.ROTATION}
+        [told] = self.check(olds, **{**self.ROTATION, "passwordRevision": 4})
+        assert 'would replace the password of "clarity_user_2", by which the application logs in now' in told
+        [told] = self.check(olds, **{**self.ROTATION, "passwordRevision": 3, "loginsInUse": ["clarity_user"]})
+        assert '"clarity_user", by which' in told
+        assert self.check(olds, **{**self.ROTATION, "passwordRevision": 3}) == []
+        first = {**self.ROTATION, "loginsInUse": ["clarity_user"]}
+        assert self.check({**olds, "passwordRevision": 1, "second": ""}, **first, copied=True) == []
+
+    def test_roles_of_later_are_refused_where_somebody_else_made_them(self) -> None:
+        olds = {**self.NEWS, "second": "", "reader": "", "passwordRevision": 1}
+        for key, setting in (("second", "secondUser"), ("reader", "readOnlyRole")):
+            made = {"passwordRevision": 1, key: "x", "existing": ['role "x"']}
+            [told] = self.check(olds, **made)
+            assert told.startswith('role "x" exists already') and setting in told
+            assert self.check(olds, **made, adopt=True) == []
+            assert self.check({**olds, key: "x"}, **made) == []
+
+    def test_the_second_login_keeps_its_name(self) -> None:
+        [told] = self.check({**self.NEWS, **self.ROTATION}, **{**self.ROTATION, "second": "other"})
+        assert told.startswith('secondUser is "clarity_user_2" since it was made')
+
     def test_a_copy_in_the_database_of_the_old_name_counts(self) -> None:
         """Nothing is found where the new name points, which says nothing of the old one."""
         [text] = self.check({**self.NEWS, "copying": True}, copied=False, database="other")

@@ -54,13 +54,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"switchMasterDatabaseUrl": "x"}, "switchMasterDatabaseUrl: Input should be a valid boolean"),
     ({"passwordForm": "md5"}, "passwordForm: Input should be 'scram' or 'plain'"),
     ({"passwordRevision": "-1"}, "passwordRevision: Input should be greater than or equal to 1"),
+    ({"passwordGraceSeconds": "-1"}, "passwordGraceSeconds: Input should be greater than or equal to 0"),
+    ({"secondUser": "clarity_rw"}, 'secondUser is "clarity_rw", which is another role of this stack'),
+    ({"secondUser": "s" * 64}, "clarity-infra:secondUser: 's+' is longer"),
+    ({"user": "u" * 62, "passwordRevision": "2"}, "clarity-infra:secondUser: 'u+_2' is longer"),
+    ({"readOnlyRole": "clarity_user"}, 'readOnlyRole is "clarity_user", which is another role of this stack'),
+    ({"readOnlyRole": "clarity_user_2"}, 'readOnlyRole is "clarity_user_2", which is another role of this stack'),
+    ({"readOnlyRole": "r" * 64}, "clarity-infra:readOnlyRole: 'r+' is longer"),
+    ({"readOnlyRole": "admin"}, 'MASTER_DATABASE_URL logs in as "admin", the role that is to be made'),
     ({"hyperdrivePort": "70000"}, "hyperdrivePort: Input should be less than or equal to 65535"),
     ({"hyperdrivePort": "-1"}, "hyperdrivePort: Input should be greater than or equal to 0"),
     ({"hyperdriveId": "abc"}, "hyperdriveId: must be 32 hexadecimal digits"),
     ({"cloudflareAccountId": "x" * 32}, "cloudflareAccountId: must be 32 hexadecimal digits"),
     ({"lockBudget": "0"}, "lockBudget: Input should be greater than or equal to 1"),
     ({"lockBudget": "99999"}, "lockBudget: Input should be less than or equal to 3600"),
-    ({"cacheDrainSeconds": "-1"}, "cacheDrainSeconds: Input should be greater than or equal to 0"),
+    ({"cacheDrainSeconds": "-2"}, "cacheDrainSeconds: Input should be greater than or equal to -1"),
     ({"monitoringHours": "721"}, "monitoringHours: Input should be less than or equal to 720"),
     ({"monitoringHours": "soon"}, "monitoringHours: Input should be a valid integer"),
     ({"acknowledgeRefusedWrites": "-1"}, "acknowledgeRefusedWrites: Input should be greater than or equal to 0"),
@@ -135,6 +143,8 @@ def test_what_may_be_discarded_is_read_from_the_environment_first(tmp_path: Path
 def test_a_switched_application_is_recognised(tmp_path: Path) -> None:
     assert not settings(tmp_path, databaseUrl=URL).switched
     assert settings(tmp_path, databaseUrl="postgresql://clarity_user:x@127.0.0.1:5432/clarity").switched
+    assert settings(tmp_path, databaseUrl="postgresql://clarity_user_2:x@127.0.0.1:5432/clarity").switched
+    assert not settings(tmp_path, databaseUrl="postgresql://clarity_user_3:x@127.0.0.1:5432/clarity").switched
 
 
 def test_neither_repr_nor_explanation_shows_a_password(tmp_path: Path) -> None:

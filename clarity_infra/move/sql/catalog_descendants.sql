@@ -14,7 +14,9 @@ SELECT t.oid, n.nspname, c.relname, c.relkind::text,
               WHERE i.inhrelid = t.oid AND i.inhparent NOT IN (SELECT oid FROM tree)
               ORDER BY i.inhseqno)::text[] AS parents_outside,
        c.relispartition,
-       pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER') AS mine,
+       pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') OR pg_catalog.pg_has_role(current_user, c.relowner,
+         CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) AS mine,
+       pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER') AS member,
        pg_catalog.pg_get_userbyid(c.relowner) AS owner
   FROM tree t
   JOIN pg_catalog.pg_class c ON c.oid = t.oid

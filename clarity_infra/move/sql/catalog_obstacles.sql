@@ -36,10 +36,27 @@ SELECT 'row security', 'table ' || i.identity, ''
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, t.oid, 0) AS i
  WHERE pg_catalog.row_security_active(t.oid)
 UNION ALL
-SELECT 'no select', 'table ' || i.identity, ''
-  FROM unnest(%(tables)s::oid[]) AS t(oid)
- CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, t.oid, 0) AS i
- WHERE NOT pg_catalog.has_table_privilege(t.oid, 'SELECT')
+SELECT 'no select', CASE c.relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || i.identity,
+       pg_catalog.format('GRANT SELECT ON %%s%%s TO %%I, or GRANT %%I TO %%I',
+                         CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE '' END, i.identity, current_user,
+                         pg_catalog.pg_get_userbyid(c.relowner), current_user)
+       || CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN ' WITH INHERIT TRUE' ELSE '' END
+  FROM pg_catalog.pg_class c
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, c.oid, 0) AS i
+ WHERE (c.oid = ANY (%(tables)s::oid[])
+        OR c.relkind = 'S' AND EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
+                                        WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+                                          AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = ANY (%(tables)s::oid[]))
+        OR c.relkind = 'S' AND EXISTS (SELECT 1 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attrdef a ON a.oid = d.objid
+                                        WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                                          AND d.refobjid = c.oid AND a.adrelid = ANY (%(tables)s::oid[])))
+   AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+UNION ALL
+SELECT 'no usage', 'schema ' || pg_catalog.quote_ident(n.nspname),
+       pg_catalog.format('GRANT USAGE ON SCHEMA %%I TO %%I', n.nspname, current_user)
+  FROM pg_catalog.pg_namespace n
+ WHERE NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+   AND EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.oid = ANY (%(tables)s::oid[]))
 UNION ALL
 SELECT 'temporary', 'table ' || i.identity, ''
   FROM pg_catalog.pg_class c

@@ -2,7 +2,10 @@
 -- %(schemas)s::text[], %(names)s::text[]: the names, in parallel
 SELECT w.schema, w.name, c.oid, c.relkind::text AS kind, c.relpersistence::text AS persistence,
        pg_catalog.pg_get_userbyid(c.relowner) AS owner,
-       pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER') AS mine,
+       -- since PostgreSQL 16 not every member may take the role or has its privileges
+       pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') OR pg_catalog.pg_has_role(current_user, c.relowner,
+         CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) AS mine,
+       pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER') AS member,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS visible,
        (SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
          WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'

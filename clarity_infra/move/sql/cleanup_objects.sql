@@ -1,11 +1,14 @@
--- What of the move set can be dropped by its own name, in words.
+-- What of the move set can be dropped by its own name, in words; its owner, and whether the session has the owner's privileges as it is.
 --   %(classids)s, %(objids)s  the set's closure, in parallel
-SELECT m.classid, m.objid, i.type, i.identity
+SELECT m.classid, m.objid, i.type, i.identity, pg_catalog.pg_get_userbyid(o.owner)::text, pg_catalog.pg_has_role(current_user, o.owner, 'USAGE')
 FROM ROWS FROM (pg_catalog.unnest(%(classids)s::oid[]), pg_catalog.unnest(%(objids)s::oid[])) AS m(classid, objid)
 CROSS JOIN LATERAL pg_catalog.pg_identify_object(m.classid, m.objid, 0) AS i
 LEFT JOIN pg_catalog.pg_class AS c ON m.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = m.objid
 LEFT JOIN pg_catalog.pg_type AS t ON m.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = m.objid
 LEFT JOIN pg_catalog.pg_class AS k ON k.oid = t.typrelid
+LEFT JOIN pg_catalog.pg_proc AS p ON m.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND p.oid = m.objid
+LEFT JOIN pg_catalog.pg_collation AS l ON m.classid = 'pg_catalog.pg_collation'::pg_catalog.regclass AND l.oid = m.objid
+CROSS JOIN LATERAL (SELECT COALESCE(c.relowner, t.typowner, p.proowner, l.collowner)) AS o(owner)
 WHERE i.identity IS NOT NULL
   AND m.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
                     'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_collation'::pg_catalog.regclass)

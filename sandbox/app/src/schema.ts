@@ -58,7 +58,8 @@ export const appConfig = pgTable("app_config", {
   updatedAt: timestamp("updated_at").defaultNow().notNull(),
 });
 
-export const featureRequests = pgTable("feature_requests", {
+/** The columns of feature_requests up to migration 0002. */
+export const requestColumns = {
   id: integer().primaryKey().generatedAlwaysAsIdentity(),
   requestId: text("request_id").notNull().unique(),
   origin: requestOrigin().notNull(),
@@ -94,15 +95,19 @@ export const featureRequests = pgTable("feature_requests", {
   prBranchName: text("pr_branch_name"),
   retryCount: integer("retry_count").default(0),
   lastRetryAt: timestamp("last_retry_at"),
-  agentType: agentType("agent_type").default("claude-code"),
-  agentProvider: agentProvider("agent_provider").default("anthropic"),
-  agentModel: text("agent_model"),
-  agentSessionId: text("agent_session_id"),
   costUsd: integer("cost_usd"),
   durationMs: integer("duration_ms"),
   createdAt: timestamp("created_at").defaultNow().notNull(),
   updatedAt: timestamp("updated_at").defaultNow().notNull(),
   processedAt: timestamp("processed_at"),
+};
+
+export const featureRequests = pgTable("feature_requests", {
+  ...requestColumns,
+  agentType: agentType("agent_type").default("claude-code"),
+  agentProvider: agentProvider("agent_provider").default("anthropic"),
+  agentModel: text("agent_model"),
+  agentSessionId: text("agent_session_id"),
 });
 
 export const requestMessages = pgTable("request_messages", {

@@ -45,7 +45,8 @@ class Server:
         is_superuser = setting("superuser", "PGSUPERUSER", True)
         user = str(setting("username", "PGUSER", "postgres"))
         return Server(
-            host=str(setting("host", "PGHOST", "localhost")),
+            # The real plugin writes the host into a URL, where an IPv6 address has brackets.
+            host=str(setting("host", "PGHOST", "localhost")).strip("[]"),
             port=int(setting("port", "PGPORT", 5432)),
             database=str(setting("database", "PGDATABASE", "postgres")),
             user=str(settings.get("databaseUsername") or user),

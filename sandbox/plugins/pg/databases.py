@@ -172,7 +172,9 @@ class Schema(Managed):
         return f"{database}.{name}"
 
     def find(self, id_: str, state: Props) -> Props | None:
-        database, name = id_.split(".", 1) if "." in id_ else (self.server.database, id_)
+        # As the real plugin: the ID is looked into only for an import.
+        imported = id_.split(".", 1) if "." in id_ else (self.server.database, id_)
+        database, name = (state["database"], state["name"]) if state["name"] else imported
         with self.server.autocommit() as connection:
             if not _database_exists(connection, database):
                 return None

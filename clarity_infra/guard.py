@@ -1,0 +1,334 @@
+"""Which planned changes may no review wave through? Rules on what the engine is about to do, the same for `preview --json` and the policy pack.
+
+A rule looks at one resource at a time: what it is to be, and, where the engine tells, what is to be done to it. This module needs the
+standard library only, so that the policy pack, which the engine runs in an environment of its own, can use it as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+# What stands for a secret's value: the engine writes it so in `preview --json`, and nothing here ever needs the value itself.
+SECRET = "[secret]"
+# What the engine writes for a value that is not known yet. https://github.com/pulumi/pulumi sdk/go/common/resource/plugin/rpc.go
+UNKNOWN = frozenset(
+    {
+        "04da6b54-80e4-46f7-96ec-b56ff0331ba9",
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
+    }
+)
+# Hours between the cut-over and the clean-up that a stack's configuration cannot go below unless whoever runs the guard says so.
+MONITORING_HOURS = 24.0
+
+# What holds rows, or what the way back begins from, with the word a person uses for it.
+KEPT = {
+    "postgresql:index/database:Database": "the database",
+    "postgresql:index/role:Role": "a role",
+    "cloudflare:index/hyperdriveConfig:HyperdriveConfig": "the Hyperdrive config",
+    "pulumi-python:dynamic/clarity:DatabaseCopy": "the copy",
+    "pulumi-python:dynamic/clarity:Cutover": "the cut-over",
+    "pulumi-python:dynamic/clarity:WayBack": "the record of the way back",
+    "pulumi-python:dynamic/clarity:Rollback": "the way back",
+    "pulumi-python:dynamic/clarity:SourceCleanup": "the clean-up",
+}
+# Without these no stack of this program is whole; the Hyperdrive config is there only where one is managed.
+_ALWAYS = frozenset(KEPT) - {"cloudflare:index/hyperdriveConfig:HyperdriveConfig"}
+
+_DATABASE = "postgresql:index/database:Database"
+_CLEAN_UP = "pulumi-python:dynamic/clarity:SourceCleanup"
+_CUT_OVER = "pulumi-python:dynamic/clarity:Cutover"
+_POSTGRESQL = "pulumi:providers:postgresql"
+_CLOUDFLARE = "pulumi:providers:cloudflare"
+_HYPERDRIVE = "cloudflare:index/hyperdriveConfig:HyperdriveConfig"
+_GRANTS = frozenset(
+    {
+        "postgresql:index/grant:Grant",
+        "postgresql:index/defaultPrivileges:DefaultPrivileges",
+        "postgresql:index/grantRole:GrantRole",
+    }
+)
+_SCHEMA = "postgresql:index/schema:Schema"
+
+# https://www.pulumi.com/docs/iac/cli/commands/pulumi_preview/: operations of a step after which the old resource is no more.
+_REMOVES = frozenset({"delete", "replace", "create-replacement", "delete-replaced", "import-replacement", "discard-replaced"})
+# A change of any of these drops the database and makes it anew (provider-facts 13).
+_REPLACING = frozenset({"template", "encoding", "lcCollate", "lcCtype"})
+# libpq's words for a connection that certainly is encrypted. https://www.postgresql.org/docs/current/libpq-ssl.html
+_ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
+
+_SECRET_KEY = re.compile(r"(password|passwd|secret|token|apikey|privatekey|credentials?)$")
+_SECRET_TEXT = (
+    (re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@\"']*:(?!\*+@|\[secret\]@)[^\s/@\"']+@"), "a URL with a password"),
+    (re.compile(r'"(?:password|secret|token)"\s*:\s*"(?!\[secret\]")[^"]+"'), "a password in JSON"),
+    (re.compile(r"SCRAM-SHA-256\$\d+:"), "a password's verifier"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), "a private key"),
+)
+_URL = re.compile(r"postgres(?:ql)?://[^\s\"'<>]+")
+
+
+class Unreadable(Exception):
+    """What was given is not the output of `pulumi preview --json`; the message says what is wrong with it."""
+
+
+class Hidden:
+    """A secret, as the policy pack sees one: it may be looked into for what must hold of every value, and is never shown."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
+@dataclasses.dataclass(frozen=True)
+class Resource:
+    """One resource as it is to be. `op` is what is done to it, None where the engine does not tell.
+
+    In `properties` a secret is `SECRET` or `Hidden`, what is not known yet one of `UNKNOWN`.
+    """
+
+    urn: str
+    type: str
+    properties: Mapping[str, Any]
+    op: str | None = None
+    ignored: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The resource's name in the program."""
+        return self.urn.rsplit("::", 1)[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Violation:
+    """A rule that a resource breaks, and how."""
+
+    rule: str
+    urn: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.urn.rsplit('::', 1)[-1]}: {self.text}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What rules need to know that no resource says: the time, and the shortest monitoring period in hours."""
+
+    now: datetime.datetime
+    monitoring_hours: float = MONITORING_HOURS
+
+    @classmethod
+    def at_present(cls, monitoring_hours: float = MONITORING_HOURS) -> Terms:
+        """These terms, now."""
+        return cls(datetime.datetime.now(datetime.UTC), monitoring_hours)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """`broken_by` gives a text for each way in which a resource breaks the rule."""
+
+    name: str
+    description: str
+    broken_by: Callable[[Resource, Terms], Iterable[str]]
+
+
+def _keeps(resource: Resource, _: Terms) -> Iterator[str]:
+    what = KEPT.get(resource.type)
+    if what is None:
+        return
+    if resource.op in _REMOVES:
+        done = "deleted" if resource.op == "delete" else "replaced, that is deleted and made anew"
+        yield f"{what} would be {done}. Going back is a lower stage or `pulumi destroy`, never a side effect of `pulumi up`."
+    elif resource.type == _DATABASE and not resource.ignored >= _REPLACING:
+        missing = ", ".join(sorted(_REPLACING - resource.ignored))
+        yield f"a change of {missing} would drop the database to make it anew: list them in ignore_changes."
+
+
+def _hides(resource: Resource, _: Terms) -> Iterator[str]:
+    for path, value in _leaves(resource.properties):
+        if not isinstance(value, str) or not value or value == SECRET or value in UNKNOWN:
+            continue
+        key = re.sub(r"[^a-z]", "", path[-1].lower()) if path else ""
+        what = next((what for pattern, what in _SECRET_TEXT if pattern.search(value)), "")
+        if what or _SECRET_KEY.search(key):
+            yield f"{'.'.join(path)} holds {what or 'a secret'} in plain text: give it to Pulumi as a secret (`pulumi.Output.secret`)."
+
+
+def _encrypts(resource: Resource, _: Terms) -> Iterator[str]:
+    properties = resource.properties
+    if resource.type == _POSTGRESQL:
+        host, mode = _text(properties.get("host")), _text(properties.get("sslmode"))
+        if not _is_here(host) and mode not in _ENCRYPTED:
+            yield f"the connection to {host or 'the server'} has sslmode {mode or 'unset'}, which may go without TLS: use verify-full."
+    elif resource.type == _CLOUDFLARE:
+        url = _text(properties.get("baseUrl"))
+        if urlsplit(url).scheme == "http" and not _is_here(urlsplit(url).hostname or ""):
+            yield f"the API token would go to {urlsplit(url).hostname} in clear: use https."
+    elif resource.type == _HYPERDRIVE:
+        mode = _text((_bare(properties.get("mtls")) or {}).get("sslmode")) if isinstance(_bare(properties.get("mtls")), Mapping) else ""
+        if mode and mode not in _ENCRYPTED:
+            yield f"Hyperdrive's sslmode is {mode}, which may go without TLS: leave it out or use require, verify-ca or verify-full."
+    for path, value in _leaves(properties):
+        for url in _URL.findall(_text(value)):
+            host, mode = _host_and_mode(url)
+            if not _is_here(host) and mode and mode not in _ENCRYPTED:
+                yield f"{'.'.join(path)} names {host} with sslmode {mode}, which may go without TLS: use verify-full."
+
+
+def _excludes_public(resource: Resource, _: Terms) -> Iterator[str]:
+    """Taking everything away from PUBLIC is a grant without privileges (provider-facts 7)."""
+    properties = resource.properties
+    if resource.type in _GRANTS and _text(properties.get("role")).lower() == "public":
+        given = properties.get("privileges") if "privileges" in properties else properties.get("grantRole")
+        if given not in (None, [], ()):
+            listed = ", ".join(map(_text, given)) if isinstance(given, list | tuple) else _text(given)
+            yield f"every role of the server would get {listed}: grant it to a role of the application's own."
+    if resource.type == _SCHEMA:
+        for policy in _items(properties.get("policies")):
+            if _text(policy.get("role")).lower() in ("", "public"):
+                yield "a policy of the schema names no role, which means every role of the server: name one."
+
+
+def _waits(resource: Resource, terms: Terms) -> Iterator[str]:
+    properties = resource.properties
+    if resource.type != _CLEAN_UP or properties.get("active") is not True or resource.op == "same":
+        return
+    hours = max(terms.monitoring_hours, _number(properties.get("monitoringHours")))
+    since = _time(_text(properties.get("cutOverAt")))
+    if since is None:
+        yield "the old tables would be dropped, and the stack does not know since when the application is on the new database."
+        return
+    passed = (terms.now - since).total_seconds() / 3600
+    if passed < hours:
+        yield f"the old tables would be dropped {passed:.1f} h after the cut-over; {hours:g} h of monitoring come first."
+
+
+RULES = (
+    Rule("keep-what-holds-data", "No database, role, copy or Hyperdrive config is deleted or replaced.", _keeps),
+    Rule("secrets-are-secret", "No password, and no URL with one, stands in a resource in plain text.", _hides),
+    Rule("connections-use-tls", "A connection to anywhere but this machine is encrypted.", _encrypts),
+    Rule("nothing-for-public", "Nothing is granted to PUBLIC, that is to every role of the server.", _excludes_public),
+    Rule("clean-up-in-its-time", "The old tables are not dropped before the monitoring period is over.", _waits),
+)
+WHOLE = ("stack-is-whole", "Every resource that holds data is still declared, so that none is deleted.")
+
+
+def violations(resources: Iterable[Resource], terms: Terms) -> list[Violation]:
+    """Every rule that a resource breaks."""
+    return [Violation(rule.name, resource.urn, text) for resource in resources for rule in RULES for text in rule.broken_by(resource, terms)]
+
+
+def missing(resources: Iterable[Resource]) -> list[str]:
+    """What a stack of this program declares always, and this one does not: the engine would delete it. None for other programs' stacks.
+
+    For whoever is told what is declared and not what is deleted, such as a policy pack.
+    """
+    declared = list(resources)
+    types = {resource.type for resource in declared}
+    if not types & set(KEPT):
+        return []
+    gone = [KEPT[kind] for kind in KEPT if kind in _ALWAYS - types]
+    managed = any(resource.type == _CUT_OVER and _text(resource.properties.get("account")) for resource in declared)
+    return gone + ([KEPT[_HYPERDRIVE]] if managed and _HYPERDRIVE not in types else [])
+
+
+def planned(preview: str) -> tuple[list[Resource], Mapping[str, Any]]:
+    """The resources of `pulumi preview --json`, and the whole document. Raises Unreadable.
+
+    Where the engine was told to `--show-sames`, what does not change is looked at too.
+    """
+    try:
+        document = json.loads(preview)
+    except ValueError:
+        raise Unreadable("This is not JSON: give the output of `pulumi preview --json`, its stdout alone.") from None
+    if not isinstance(document, dict) or not {"steps", "diagnostics", "changeSummary"} & set(document):
+        raise Unreadable("This is JSON, but not the output of `pulumi preview --json`.")
+    return [_resource(step) for step in document.get("steps") or []], document
+
+
+def failures(preview: Mapping[str, Any]) -> list[str]:
+    """What the engine reported as an error: such a preview did not come to its end."""
+    return [str(found.get("message", "")).strip() for found in preview.get("diagnostics") or [] if found.get("severity") == "error"]
+
+
+def _resource(step: Mapping[str, Any]) -> Resource:
+    """Of something that goes, what it was; the engine gives inputs of what is to be, and outputs of what is."""
+    new, old = step.get("newState") or {}, step.get("oldState") or {}
+    state = new or old
+    properties = {**(state.get("outputs") or {}), **(state.get("inputs") or {})}
+    return Resource(
+        urn=str(step.get("urn") or state.get("urn") or ""),
+        type=str(state.get("type") or ""),
+        properties=properties,
+        op=str(step.get("op") or ""),
+        ignored=frozenset(state.get("ignoreChanges") or ()),
+    )
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value inside, with the keys that lead to it; what the engine keeps for itself is left out."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not str(key).startswith("__"):
+                yield from _leaves(value[key], (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _leaves(item, (*path, str(number)) if not path else (*path[:-1], f"{path[-1]}[{number}]"))
+    else:
+        yield path, value
+
+
+def _bare(value: Any) -> Any:
+    return value.value if isinstance(value, Hidden) else value
+
+
+def _text(value: Any) -> str:
+    """A value as text; empty for what is not there, not text, or not known."""
+    bare = _bare(value)
+    return bare if isinstance(bare, str) and bare not in UNKNOWN and bare != SECRET else ""
+
+
+def _items(value: Any) -> list[Mapping[str, Any]]:
+    bare = _bare(value)
+    return [item for item in bare if isinstance(item, Mapping)] if isinstance(bare, list | tuple) else []
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def _time(text: str) -> datetime.datetime | None:
+    try:
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+
+
+def _host_and_mode(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", (parse_qs(parts.query).get("sslmode") or [""])[-1]
+    except ValueError:
+        return "", ""
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: by name, by address, or as the folder of a socket."""
+    if host == "localhost" or host.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

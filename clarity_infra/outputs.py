@@ -1,0 +1,84 @@
+"""What does a person see of a stack? Its outputs in plain words; all the evidence is in the report and in the databases' journals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pulumi
+
+from clarity_infra.texts import counted, duration, size
+
+README = "Pulumi.README.md"
+"""Shown by Pulumi Cloud beside the stack, with `${outputs.name}` filled in. https://www.pulumi.com/docs/iac/concepts/projects/stack-readme/"""
+
+_OF_COPY = ("tables", "seconds", "verify_seconds", "revision", "snapshot_at", "migrations")
+_OF_CUT_OVER = ("at", "waited_seconds", "refused_seconds", "carried", "migrations", "proved", "proved_at", "back", "reach")
+
+
+def readme() -> str:
+    """The stack's README: the text of the file beside Pulumi.yaml."""
+    return Path(README).read_text(encoding="utf-8")
+
+
+def summary(*, copy: Any, cutover: Any, cleanup: Any) -> dict[str, pulumi.Output[str]]:
+    """One line each, from the resources' evidence."""
+    return {
+        "live": pulumi.Output.all(cutover, cleanup).apply(lambda both: live(*both)),
+        "moved": pulumi.Output.from_input(copy).apply(moved),
+        "writersWaited": pulumi.Output.from_input(cutover).apply(waited),
+        "report": pulumi.Output.all(cleanup, cutover, copy).apply(report),
+    }
+
+
+def evidence(*, copy: Any, access: Any, cutover: Any, cleanup: Any) -> dict[str, pulumi.Output[Any]]:
+    """What was moved and how it was proved, short enough to be read in a terminal."""
+    return {
+        "copy": pulumi.Output.from_input(copy).apply(lambda found: _part(found, _OF_COPY)),
+        "access": pulumi.Output.from_input(access).apply(
+            lambda found: {key: len(texts) for key, texts in (found or {}).items() if isinstance(texts, list)}
+        ),
+        "cutover": pulumi.Output.from_input(cutover).apply(lambda found: _part(found, _OF_CUT_OVER)),
+        "cleanup": pulumi.Output.from_input(cleanup),
+    }
+
+
+def live(cutover: Mapping[str, Any] | None, cleanup: Mapping[str, Any] | None) -> str:
+    """Which side takes the application's writes, as far as this stack's last run knows."""
+    if cleanup:
+        return "the new database; the old tables are gone"
+    if cutover and "back" not in cutover:
+        return "the new database; the old tables refuse writes"
+    return "the old database"
+
+
+def moved(copy: Mapping[str, Any] | None) -> str:
+    """How much the verified copy holds."""
+    tables = (copy or {}).get("tables") or []
+    if not tables:
+        return "nothing yet"
+    rows, sent = sum(int(entry["rows"]) for entry in tables), sum(float(entry["bytes"]) for entry in tables)
+    return f"{rows:,} rows in {counted(len(tables), 'table')}, {size(sent)}, verified, in {duration(float((copy or {}).get('seconds') or 0))}"
+
+
+def waited(cutover: Mapping[str, Any] | None) -> str:
+    """How long writers waited at the cut-over."""
+    found = cutover or {}
+    if found.get("waited_seconds") is None:
+        return "no cut-over yet" if "back" not in found else "gone back"
+    refused = f", then refused for {duration(float(found['refused_seconds']))}" if found.get("refused_seconds") is not None else ""
+    return f"{duration(float(found['waited_seconds']))} at most{refused}"
+
+
+def report(found: list[Mapping[str, Any] | None]) -> str:
+    """The file with the newest report, looked for in the evidence of clean-up, cut-over or way back, and copy."""
+    for one in found:
+        path = (one or {}).get("report") or ((one or {}).get("back") or {}).get("report")
+        if path:
+            return str(path)
+    return "none yet"
+
+
+def _part(found: Mapping[str, Any] | None, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: found[key] for key in keys if found and key in found}

@@ -1,0 +1,42 @@
+"""The end of a former password, as a resource: the last step of an `up` that rotates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, UpdateResult
+
+from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, say, without_provider
+from clarity_infra.rotation import end_password
+
+
+class OldLoginProvider(ClarityProvider):
+    """Ends the password of the login whose turn it was before, after a grace where the application was on the new database (`live`).
+
+    A run that died in between finds the old revision in state and does it again; the password that is gone is no error.
+    """
+
+    compared = ("revision", "former", "database")
+
+    def create(self, props: Properties) -> CreateResult:
+        return CreateResult(f"old-login-{props['database']}", self._ended(props))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
+        return UpdateResult(self._ended(_news))
+
+    def _ended(self, props: Properties) -> Properties:
+        login = str(props.get("former") or "")
+        if login:
+            settings = self.settings(str(props["stack"]))
+            grace = float(settings.configuration.password_grace_seconds) if props.get("live") else 0.0
+            left = end_password(settings.target, login, grace=grace, alive=engine_lives, progress=say)
+            say(f'the password of login "{login}" ended' + (f"; {left} session(s) it opened before go on until they end" if left else ""))
+        return without_provider(props)
+
+
+class OldLogin(Resource, module="clarity", name="OldLogin"):
+    """The login that the application no longer uses, and that nobody can use."""
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **props: Any) -> None:
+        super().__init__(OldLoginProvider(), name, props, opts)

@@ -1,0 +1,213 @@
+"""What does a reviewer read in a pull request? `pulumi preview --json` and the guard's answer as one Markdown text.
+
+    python scripts/review_markdown.py --stack STACK --guard guard.json preview.json > review.md
+    python scripts/review_markdown.py --stack STACK --guard guard.json --drift status.json preview.json > review.md
+    python scripts/review_markdown.py --changes preview.json          prints true or false
+
+Prints nothing of a resource but names: values stay in the engine's own output. Exit status 2 where a file cannot be read; with `--drift`,
+which takes what `python -m clarity_infra status --json` answered, 3 where something is not as the stack has recorded it and wants it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# GitHub takes 65,536 characters; what is left is for the line that says that something was cut off.
+# https://docs.github.com/en/rest/issues/comments
+LONGEST = 65_000
+_MANY_CHANGES = 60
+
+_MARKS = {
+    "create": "+",
+    "update": "~",
+    "delete": "-",
+    "replace": "+-",
+    "create-replacement": "++",
+    "delete-replaced": "--",
+    "import": "=",
+    "read": ">",
+}
+# Said by the engine of every plugin that stands on PATH; it tells a reviewer nothing.
+_NOISE = re.compile(r"^(warning: )?using pulumi-\S+ from \$PATH at ")
+
+
+def marker(stack: str) -> str:
+    """The first line of a stack's comment, by which the next run finds it again."""
+    return f"<!-- clarity-infra review of {re.sub(r'[^A-Za-z0-9_./-]', '_', stack)} -->"
+
+
+def review(
+    stack: str,
+    preview: Mapping[str, Any],
+    guard: Mapping[str, Any],
+    *,
+    drifted: Sequence[str] | None = None,
+    commit: str = "",
+    run_url: str = "",
+) -> str:
+    """The whole text. `guard` is what `python -m clarity_infra guard --json` answered; `drifted` what `drift` found, where it was asked for."""
+    said = [found for found in preview.get("diagnostics") or [] if not _NOISE.match(str(found.get("message", "")))]
+    errors = _texts(said, "error")
+    parts = [
+        marker(stack),
+        f"## {_verdict(guard, errors, preview, drifted)}: stack `{_inline(stack)}`",
+        *_fenced("Not as it was left", list(drifted or [])),
+        *_guard_part(guard),
+        *(_fenced("Errors", errors)),
+        *(_fenced("Warnings", _texts(said, "warning"))),
+        *(_fenced("What this does to the data", _texts(said, "info", "info#err"))),
+        *_changes_part(_changing(preview), preview.get("changeSummary") or {}),
+        _footer(commit, run_url),
+    ]
+    return _cut("\n\n".join(part for part in parts if part) + "\n")
+
+
+def drift(preview: Mapping[str, Any], status: Mapping[str, Any]) -> list[str]:
+    """What is not as the stack has recorded it and wants it: resources that a refreshed preview would change, and data between two sides."""
+    found = [f"{step['op']} {_name(str(step.get('urn', '')))}" for step in _changing(preview)]
+    if status.get("writes") == "between":
+        found.append("neither side takes writes: a run died between two steps; run `pulumi up` again")
+    found += [f"left by a run that died: {text}" for text in status.get("leftovers") or []]
+    return found + ([f"the databases could not be asked: {status['error']}"] if "error" in status else [])
+
+
+def _changing(preview: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [step for step in preview.get("steps") or [] if step.get("op") not in ("same", "read", "refresh", None)]
+
+
+def _verdict(guard: Mapping[str, Any], errors: Sequence[str], preview: Mapping[str, Any], drifted: Sequence[str] | None) -> str:
+    if errors or "error" in guard:
+        return "The preview failed"
+    if drifted is not None:
+        return "Drift" if drifted else "No drift"
+    if guard.get("violations"):
+        return "Stopped by the guard"
+    changing = {op: count for op, count in (preview.get("changeSummary") or {}).items() if op not in ("same", "read") and count}
+    return "Nothing to change" if not changing else "Ready for review"
+
+
+def _guard_part(guard: Mapping[str, Any]) -> list[str]:
+    if "error" in guard:
+        return [*_fenced("The guard could not judge", [str(guard["error"])])]
+    broken = guard.get("violations") or []
+    if not broken:
+        return [f"Guard: {guard.get('looked_at', 0)} resources keep every rule."] if not guard.get("failed") else []
+    rows = [f"| `{_inline(found['rule'])}` | `{_inline(_name(found['urn']))}` | {_cell(found['text'])} |" for found in broken]
+    return ["\n".join(["| Rule broken | Resource | Why |", "|---|---|---|", *rows])]
+
+
+def _changes_part(changing: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[str]:
+    counted = ", ".join(f"{count} {op}" for op, count in sorted(summary.items()) if count)
+    if not changing:
+        return [f"Resources: {counted}." if counted else "No resource was looked at."]
+    rows = [
+        f"| `{_MARKS.get(str(step['op']), '?')}` {_cell(str(step['op']))} | `{_inline(_name(str(step.get('urn', ''))))}`"
+        f" | `{_inline(_type(step))}` | {_cell(', '.join(_changed(step)))} |"
+        for step in changing[:_MANY_CHANGES]
+    ]
+    more = [f"... and {len(changing) - _MANY_CHANGES} more."] if len(changing) > _MANY_CHANGES else []
+    table = "\n".join(["| | Resource | Type | Changes |", "|---|---|---|---|", *rows])
+    return ["\n\n".join([f"<details><summary>Resources: {counted}</summary>", table, *more, "</details>"])]
+
+
+def _changed(step: Mapping[str, Any]) -> list[str]:
+    """Names of the properties that change, never their values."""
+    if step.get("op") not in ("update", "replace", "create-replacement"):
+        return []
+    found = set(step.get("detailedDiff") or {}) | set(step.get("diffReasons") or [])
+    if not found:
+        old, new = ((step.get(state) or {}).get("inputs") or {} for state in ("oldState", "newState"))
+        found = {key for key in {*old, *new} if old.get(key) != new.get(key)}
+    return sorted(f"`{_inline(str(key))}`" for key in found if not str(key).startswith("__"))
+
+
+def _texts(diagnostics: Iterable[Mapping[str, Any]], *severities: str) -> list[str]:
+    texts = [str(found.get("message", "")).rstrip() for found in diagnostics if found.get("severity") in severities]
+    return list(dict.fromkeys(text for text in texts if text.strip()))
+
+
+def _fenced(title: str, texts: Sequence[str]) -> list[str]:
+    """A block in which nothing is Markdown, a mention or HTML, whatever it holds."""
+    if not texts:
+        return []
+    text = "\n".join(texts)
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"### {title}\n\n{fence}text\n{text}\n{fence}"]
+
+
+def _footer(commit: str, run_url: str) -> str:
+    said = [f"commit {_inline(commit)[:12]}" if commit else "", f"[this run]({run_url})" if re.match(r"https?://\S+$", run_url) else ""]
+    shown = ", ".join(part for part in said if part)
+    return f"<sub>{shown}. Nothing was changed by this preview.</sub>" if shown else "<sub>Nothing was changed by this preview.</sub>"
+
+
+def _cut(text: str) -> str:
+    """The text, within what GitHub takes; an open block or table is closed by the end of the comment."""
+    if len(text) <= LONGEST:
+        return text
+    return text[:LONGEST].rsplit("\n", 1)[0] + "\n\nThe rest was cut off: this run's summary has no such limit on its log.\n"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """The preview; empty where the engine ended before it could say anything, of which the guard's answer tells."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _name(urn: str) -> str:
+    return urn.rsplit("::", 1)[-1]
+
+
+def _type(step: Mapping[str, Any]) -> str:
+    state = step.get("newState") or step.get("oldState") or {}
+    return str(state.get("type") or "")
+
+
+def _inline(text: str) -> str:
+    """Text for the inside of a code span in a table."""
+    return re.sub(r"\s+", " ", text).replace("`", "'").replace("|", "\\|")
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a table, where no HTML and no mention comes to life."""
+    plain = re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;")
+    return re.sub(r"@(?=\w)", "@&#8203;", plain)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line described at the top of the module."""
+    parser = argparse.ArgumentParser(description="Prints a preview as Markdown.")
+    parser.add_argument("preview", type=Path)
+    parser.add_argument("--changes", action="store_true", help="only whether anything would change")
+    parser.add_argument("--stack", default="")
+    parser.add_argument("--guard", type=Path, help="the answer of `python -m clarity_infra guard --json`")
+    parser.add_argument("--drift", type=Path, metavar="STATUS", help="the answer of `python -m clarity_infra status --json`")
+    parser.add_argument("--commit", default="")
+    parser.add_argument("--run-url", default="")
+    options = parser.parse_args(arguments)
+    try:
+        preview = _read(options.preview)
+        if options.changes:
+            print("true" if _changing(preview) else "false")
+            return 0
+        guard = json.loads(options.guard.read_text()) if options.guard else {}
+        drifted = drift(preview, json.loads(options.drift.read_text())) if options.drift else None
+    except (OSError, ValueError) as error:
+        print(f"error: the preview or the guard's answer cannot be read: {type(error).__name__}", file=sys.stderr)
+        return 2
+    print(review(options.stack, preview, guard, drifted=drifted, commit=options.commit, run_url=options.run_url), end="")
+    return 3 if drifted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""What a reviewer reads at preview, on real databases: the same text in a terminal and in a pull request's comment."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from clarity_infra.errors import Blocked, Refused, Unreachable
+from clarity_infra.review import review
+from clarity_infra.texts import WIDTH
+from tests.report.conftest import ROWS, Environment
+
+
+@pytest.fixture(scope="module")
+def environment(new_environment: Callable[[], Environment]) -> Environment:
+    """One that the tests of this module bring from stage to stage, in their order."""
+    return new_environment()
+
+
+def text_of(environment: Environment, stage: str, **more: Any) -> str:
+    """The review's text, which must be fit to be read: no line too long, nothing but the stages at its head, no password."""
+    found = review(environment.settings(stage, **more), preview=True)
+    assert found.warnings == ()
+    assert [line for line in found.lines if len(line) > WIDTH] == []
+    assert found.lines[0].startswith("stage: ")
+    text = "\n".join(found.lines)
+    assert environment.settings().source.password not in text
+    return re.sub(r"\n +", " ", text)
+
+
+def line_of(text: str, label: str) -> str:
+    """What stands behind a label."""
+    [found] = re.findall(rf"^{label}: +(.*)$", text, re.MULTILINE)
+    return str(found)
+
+
+class TestFromStageToStage:
+    """In the order of a move; each test leaves the environment where the next one needs it."""
+
+    def test_the_first_stage_shows_what_is_there_and_what_is_to_come(self, environment: Environment) -> None:
+        text = text_of(environment, "provision")
+        assert text.startswith("stage: nothing yet -> provision\n")
+        assert "no row is read or moved" in line_of(text, "this run")
+        assert line_of(text, "to").endswith("(does not exist yet)")
+        assert line_of(text, "migrations") == "to be applied at the cut-over: 0003_add_agent_support"
+        assert "nothing in this run is irreversible" in line_of(text, "to undo")
+        assert line_of(text, "blockers") == "none"
+        assert "public.request_status" in line_of(text, "types")
+        assert "public.feature_requests_id_seq" in line_of(text, "sequences")
+
+    def test_each_table_has_rows_size_and_key_and_all_have_a_sum(self, environment: Environment) -> None:
+        lines = review(environment.settings("provision"), preview=True).lines
+        rows = {line.split()[0]: line.split()[1:] for line in lines if re.match(r"(public|drizzle|all)\b", line)}
+        assert rows["public.feature_requests"][0] == f"~{ROWS // 4}"
+        assert rows["public.feature_requests"][-1] == "id"
+        assert re.fullmatch(r"[\d.]+", rows["public.feature_requests"][1])
+        total = sum(int(cells[0].lstrip("~").replace(",", "")) for name, cells in rows.items() if name != "all")
+        assert rows["all"][:2] == ["4", f"~{total:,}"]
+
+    def test_a_copy_says_how_long_it_takes_and_that_nobody_waits(self, environment: Environment) -> None:
+        environment.provision()
+        text = text_of(environment, "copy")
+        assert text.startswith("stage: provision -> copy\n")
+        assert line_of(text, "this run").startswith("copies 4 tables into database")
+        assert re.match(r"[\d.]+ to [\d.]+ s \(by rates measured elsewhere", line_of(text, "time"))
+        assert line_of(text, "writers wait").startswith("none")
+
+    def test_where_nothing_moves_it_says_so(self, environment: Environment) -> None:
+        environment.copy()
+        text = text_of(environment, "copy")
+        assert text.startswith("stage: copy, and stays there\n")
+        assert line_of(text, "this run") == "moves nothing"
+        assert "verified copy:" in line_of(text, "now")
+
+    def test_another_copy_is_judged_by_the_one_before(self, environment: Environment) -> None:
+        text = text_of(environment, "copy", copyRevision=2)
+        assert line_of(text, "this run").startswith("throws the copy away and makes another")
+        assert line_of(text, "time").endswith("(by what the copy took here)")
+
+    def test_a_cut_over_names_migrations_the_wait_and_the_switch(self, environment: Environment) -> None:
+        text = text_of(environment, "cutover")
+        run = line_of(text, "this run")
+        assert "3. applies 1 migration: 0003_add_agent_support" in run
+        assert "by hand" in run
+        assert line_of(text, "writers wait").startswith("0.1 to 1 s at the switch")
+        assert "within 60 s is given up, with nothing changed" in line_of(text, "writers wait")
+        assert "carried back" in line_of(text, "to undo")
+        assert "NONE" not in text
+
+    def test_a_table_without_a_key_is_named_with_the_wait_it_costs(self, environment: Environment) -> None:
+        environment.on(environment.source, "ALTER TABLE request_messages DROP CONSTRAINT request_messages_pkey")
+        try:
+            text = text_of(environment, "cutover")
+        finally:
+            environment.on(environment.source, "ALTER TABLE request_messages ADD PRIMARY KEY (id)")
+        assert "as public.request_messages without a key must be compared whole under the lock" in line_of(text, "writers wait")
+        assert re.search(r"public\.request_messages .* NONE$", text.split(" all 4")[0].replace(" public", "\npublic"), re.MULTILINE)
+
+    def test_the_way_back_lists_what_is_carried_and_what_has_no_place(self, environment: Environment) -> None:
+        environment.cut_over()
+        environment.on(
+            environment.target,
+            "INSERT INTO feature_requests (request_id, origin, repo, description, agent_model) VALUES ('later', 'web', 'a/b', 'c', 'opus')",
+            "UPDATE app_config SET config = '{}'",
+        )
+        text = text_of(environment, "copy")
+        assert text.startswith("stage: cutover -> copy\n")
+        carried = line_of(text, "carried back")
+        assert "public.feature_requests: 1 inserted, 0 changed, 0 deleted" in carried
+        assert "public.app_config: 0 inserted, 3 changed, 0 deleted" in carried
+        assert "1 row(s) with a value in column agent_model" in line_of(text, "no place there")
+        assert line_of(text, "that").endswith(f"CLARITY_DISCARD_WRITES={environment.target}")
+        assert "is LOST" in line_of(text_of(environment, "copy", discardWrites=environment.target), "that")
+
+    def test_a_clean_up_says_what_is_irreversible(self, environment: Environment) -> None:
+        with pytest.raises(Refused, match="the monitoring period lasts until"):
+            text_of(environment, "cleanup", backupFolder="kept")
+        text = text_of(environment, "cleanup", backupFolder="kept", monitoringHours=0)
+        assert line_of(text, "to undo").startswith("IRREVERSIBLE but for the backup")
+        assert "backs the old tables up into kept" in line_of(text, "this run")
+
+
+def test_what_stands_in_the_way_comes_with_its_remedy_and_with_everything_else(new_environment: Callable[[], Environment]) -> None:
+    environment = new_environment()
+    environment.on(
+        environment.source,
+        "CREATE TABLE stays (id int PRIMARY KEY, request int REFERENCES feature_requests (id))",
+        "CREATE VIEW looks AS SELECT id FROM app_config",
+    )
+    with pytest.raises(Blocked) as caught:
+        review(environment.settings("provision"), preview=True)
+    text = re.sub(r"\n +", " ", "\n".join(caught.value.seen))
+    assert len(caught.value.blockers) == 2
+    assert line_of(text, "blockers") == "2 objects to deal with first"
+    assert len(re.findall(r"^BLOCKER: ", text, re.MULTILINE)) == len(re.findall(r"^what to do: ", text, re.MULTILINE)) == 2
+    assert "public.request_messages" in text
+    assert "deal with each" in str(caught.value)
+
+
+def test_rows_that_nobody_counted_are_unknown_and_so_is_the_time(new_environment: Callable[[], Environment]) -> None:
+    environment = new_environment()
+    environment.on(environment.source, "CREATE TABLE fresh AS SELECT g AS id FROM generate_series(1, 1000) g")
+    tables = '["fresh", "app_config"]'
+    text = text_of(environment, "provision", tables=tables)
+    assert re.search(r"public\.fresh +unknown", text)
+    assert "ANALYZE" in line_of(text, "time")
+    environment.on(environment.source, "ANALYZE fresh")
+    assert re.search(r"public\.fresh +~1,000", text_of(environment, "provision", tables=tables))
+
+
+class TestOutOfReach:
+    """A preview from where the database cannot be seen: the rest stands, with one warning, soon."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def black_hole() -> Iterator[int]:
+        """A port that takes connections and never says a word."""
+        with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+            yield int(listener.getsockname()[1])
+
+    @staticmethod
+    def url(port: int) -> str:
+        return f"postgresql://admin:pw-SECRET@127.0.0.1:{port}/postgres?sslmode=disable"
+
+    def test_a_server_that_never_answers(self, environment: Environment) -> None:
+        with self.black_hole() as port:
+            started = time.monotonic()
+            found = review(environment.settings("cutover", url=self.url(port)), preview=True)
+            assert time.monotonic() - started < 10
+        [warning] = found.warnings
+        assert "cannot be reached" in warning
+        assert "The rest of this preview stands" in warning
+        assert "pw-SECRET" not in warning
+        assert (found.lines, found.blind, found.stage) == ((), True, "")
+
+    def test_source_and_target_that_both_never_answer(self, environment: Environment) -> None:
+        with self.black_hole() as port, self.black_hole() as other:
+            started = time.monotonic()
+            found = review(environment.settings("copy", url=self.url(port), targetDatabaseUrl=self.url(other)), preview=True)
+            assert time.monotonic() - started < 10
+        assert len(found.warnings) == 1
+
+    def test_a_port_nobody_listens_on(self, environment: Environment) -> None:
+        with self.black_hole() as port:
+            pass
+        started = time.monotonic()
+        found = review(environment.settings("provision", url=self.url(port)), preview=True)
+        assert time.monotonic() - started < 3
+        assert len(found.warnings) == 1
+
+    def test_on_up_it_is_an_error(self, environment: Environment) -> None:
+        with self.black_hole() as port:
+            started = time.monotonic()
+            with pytest.raises(Unreachable):
+                review(environment.settings("provision", url=self.url(port)), preview=False)
+            assert time.monotonic() - started < 15
