@@ -115,6 +115,7 @@ for title, line in outputs.summary(**done).items():
     pulumi.export(title, line)
 pulumi.export("evidence", outputs.evidence(access=access.found, **done))
 pulumi.export("warnings", audit.warnings)
+pulumi.export("advice", audit.advice)
 pulumi.export("cloudflareAddresses", program.addresses(settings, found))
 pulumi.export("nextSteps", program.next_steps(settings))
 pulumi.export("readme", outputs.readme())

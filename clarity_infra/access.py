@@ -30,20 +30,28 @@ def check_access(
     role: str,
     tables: Sequence[Name],
     own_database_only: bool = True,
+    owner: str = "",
+    reader: str = "",
 ) -> dict[str, Any]:
     """Logs in as the application's user (`application` holds its password) and tries what must work and what must be refused.
 
-    Everything happens in transactions that are rolled back. `tables` are those of the target that exist. Returns the lists of what
-    worked and what was refused. Raises Refused with every attempt that went the wrong way.
+    Everything happens in transactions that are rolled back. `tables` are those of the target that exist; `owner` is the role the login
+    must act as, itself where none is named; `reader` the role that may only read, if there is one. Returns the lists of what worked and what
+    was refused. Raises Refused with every attempt that went the wrong way.
     """
     wrong: list[str] = []
     with application.connect(autocommit=False, purpose="access check") as connection:
+        _acts_as(connection, owner or application.user, wrong)
         allowed = _allowed(connection, tables, wrong)
         refused = _refused(connection, _forbidden(admin, application, role), wrong)
         refused += _attributes(connection, wrong)
+        refused += _server_roles(connection, wrong, own_database_only=own_database_only)
+        refused += _outward_extensions(connection, wrong)
     if own_database_only:
         refused += _other_databases(application, source, wrong)
     _public_nothing(admin, application, wrong)
+    if reader:
+        _only_reads(admin, reader, tables, wrong)
     if wrong:
         raise Refused(
             f'The privileges of "{application.user}" in {application.label()} are not what they must be:\n'
@@ -110,8 +118,13 @@ def _forbidden(admin: Endpoint, application: Endpoint, role: str) -> list[Attemp
         Attempt("drop its database", sql.SQL("ALTER DATABASE {} RENAME TO clarity_infra_probe").format(database)),
         Attempt("change the database's settings", sql.SQL("ALTER DATABASE {} SET work_mem = '1MB'").format(database)),
         Attempt("switch the audit log off", sql.SQL("SET log_statement = 'none'")),
+        Attempt("switch the audit log off for its database", sql.SQL("ALTER DATABASE {} SET log_statement = 'none'").format(database)),
+        Attempt("switch the audit log off for its logins", sql.SQL("ALTER ROLE CURRENT_USER SET log_statement = 'none'")),
+        Attempt("reload the server's configuration", sql.SQL("SELECT pg_catalog.pg_reload_conf()")),
         Attempt("read password hashes", sql.SQL("SELECT rolpassword FROM pg_catalog.pg_authid LIMIT 1")),
         Attempt("become the admin", sql.SQL("SET ROLE {}").format(sql.Identifier(admin.user))),
+        Attempt("log in anew as the admin", sql.SQL("SET SESSION AUTHORIZATION {}").format(sql.Identifier(admin.user))),
+        Attempt("take the admin's password away", sql.SQL("ALTER ROLE {} PASSWORD NULL").format(sql.Identifier(admin.user))),
         Attempt("make itself a superuser", sql.SQL("ALTER ROLE {} SUPERUSER").format(user)),
         Attempt(
             "grant its role to others",
@@ -120,7 +133,18 @@ def _forbidden(admin: Endpoint, application: Endpoint, role: str) -> list[Attemp
         Attempt("run a program on the server", sql.SQL("COPY (SELECT 1) TO PROGRAM 'true'")),
         Attempt("write a file on the server", sql.SQL("COPY (SELECT 1) TO '/tmp/clarity_infra_probe'")),
         Attempt("read a file on the server", sql.SQL("SELECT pg_catalog.pg_read_file('PG_VERSION')")),
+        Attempt("list the server's files", sql.SQL("SELECT pg_catalog.pg_ls_dir('.')")),
+        Attempt("read a file into a large object", sql.SQL("SELECT pg_catalog.lo_import('PG_VERSION')")),
         Attempt("switch triggers off", sql.SQL("SET session_replication_role = replica")),
+        Attempt(
+            "write functions in C",
+            sql.SQL("CREATE FUNCTION public.clarity_infra_probe() RETURNS integer LANGUAGE c AS 'clarity_infra_probe', 'probe'"),
+        ),
+        Attempt("publish every table", sql.SQL("CREATE PUBLICATION clarity_infra_probe FOR ALL TABLES")),
+        Attempt(
+            "listen in on every statement",
+            sql.SQL("CREATE EVENT TRIGGER clarity_infra_probe ON ddl_command_start EXECUTE FUNCTION public.clarity_infra_probe()"),
+        ),
     ]
 
 
@@ -152,6 +176,68 @@ def _attributes(connection: psycopg.Connection, wrong: list[str]) -> list[str]:
     words = ("create a database", "create roles by attribute", "replicate", "bypass row security", "act as a superuser")
     wrong += [f"it can {word}" for word, may in zip(words, row, strict=True) if may]
     return [word for word, may in zip(words, row, strict=True) if not may]
+
+
+def _acts_as(connection: psycopg.Connection, owner: str, wrong: list[str]) -> None:
+    """What a login makes must belong to the owner of all the rest, whichever of the two logins it is (`rotation`)."""
+    row = connection.execute("SELECT current_user::text").fetchone()
+    connection.rollback()
+    acting = str(row[0]) if row else ""
+    if acting != owner:
+        wrong.append(f'it acts as "{acting}", and what it makes would not belong to "{owner}"')
+
+
+def _server_roles(connection: psycopg.Connection, wrong: list[str], *, own_database_only: bool) -> list[str]:
+    """PostgreSQL's own roles reach beyond one database: files, programs, other sessions, every table."""
+    rows = connection.execute(
+        "SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname ~ '^pg_' AND pg_catalog.pg_has_role(session_user, oid, 'MEMBER') ORDER BY 1"
+    ).fetchall()
+    connection.rollback()
+    allowed = () if own_database_only else ("pg_read_all_data", "pg_write_all_data")
+    found = [str(row[0]) for row in rows if row[0] not in allowed]
+    wrong += [f"it is a member of {name}, which reaches beyond its database" for name in found]
+    return [] if found else ["act as one of the server's own roles"]
+
+
+# What opens connections to other databases or runs code outside of the server's rules, among PostgreSQL's own extensions.
+_OUTWARD = ["dblink", "postgres_fdw", "file_fdw", "adminpack", "plpython3u", "plperlu", "pltclu"]
+
+
+def _outward_extensions(connection: psycopg.Connection, wrong: list[str]) -> list[str]:
+    """Who may create in a database may create its trusted extensions: none of these is one unless the server was changed."""
+    rows = connection.execute(
+        "SELECT DISTINCT name::text FROM pg_catalog.pg_available_extension_versions"
+        " WHERE name = ANY (%s) AND (trusted OR NOT superuser) ORDER BY 1",
+        (_OUTWARD,),
+    ).fetchall()
+    connection.rollback()
+    wrong += [f"it can create extension {row[0]}" for row in rows]
+    return [] if rows else ["create an extension that leads out of the database"]
+
+
+def _only_reads(admin: Endpoint, reader: str, tables: Sequence[Name], wrong: list[str]) -> None:
+    """The catalog is asked, as the role cannot log in: it reads each of `tables` and writes to nothing in the database."""
+    with admin.connect(purpose="access check") as connection:
+        blind = [
+            str(name)
+            for name in tables
+            if connection.execute(
+                "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE n.nspname = %s AND c.relname = %s AND pg_catalog.has_schema_privilege(%s, n.oid, 'USAGE')"
+                " AND pg_catalog.has_table_privilege(%s, c.oid, 'SELECT')",
+                (name.schema, name.name, reader, reader),
+            ).fetchone()
+            is None
+        ]
+        written = connection.execute(
+            "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname)"
+            " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND CASE"
+            " WHEN c.relkind IN ('r', 'p', 'v', 'f') THEN pg_catalog.has_table_privilege(%s, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"
+            " WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(%s, c.oid, 'USAGE, UPDATE') ELSE false END ORDER BY 1 LIMIT 5",
+            (reader, reader),
+        ).fetchall()
+    wrong += [f'"{reader}" cannot read {name}' for name in blind] + [f'"{reader}" can write to {row[0]}' for row in written]
 
 
 def _other_databases(application: Endpoint, source: Endpoint, wrong: list[str]) -> list[str]:

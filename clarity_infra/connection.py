@@ -25,7 +25,9 @@ from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 from clarity_infra.move.names import quoted
 
 # Strongest last; libpq's own words. https://www.postgresql.org/docs/current/libpq-ssl.html
-SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+SSLMODES = ("disable", "require", "verify-ca", "verify-full")
+# libpq's other two leave it to the server whether there is TLS at all, and the PostgreSQL plugin's driver does not know them.
+_UNDECIDED_SSLMODES = ("allow", "prefer")
 
 # Parameters of a URL that libpq knows and that we can pass on unchanged.
 _PASSED_ON = {
@@ -40,12 +42,30 @@ _PASSED_ON = {
     "keepalives_idle",
     "keepalives_interval",
     "options",
+    "sslcert",
+    "sslkey",
+    "sslnegotiation",
     "target_session_attrs",
     "tcp_user_timeout",
 }
 
 # Ports on which the poolers of Supabase (6543) and pgbouncer (6432) listen. research: supabase and pgbouncer documentation.
 _POOLER_PORTS = (6432, 6543)
+
+# Providers whose poolers have the host of the server itself, on a port of their own.
+# https://docs.crunchybridge.com/how-to/pgbouncer, https://docs.digitalocean.com/products/databases/postgresql/how-to/manage-connection-pools/
+_POOLER_HOSTS = ((".postgresbridge.com", 5431), (".ondigitalocean.com", 25061))
+
+# Those that PostgreSQL's tools have to be told too, by the variable that does it. (The URL's other parameters are for sessions of ours.)
+# https://www.postgresql.org/docs/current/libpq-envars.html
+_TOLD_TO_TOOLS = {
+    "channel_binding": "PGCHANNELBINDING",
+    "gssencmode": "PGGSSENCMODE",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "sslnegotiation": "PGSSLNEGOTIATION",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+}
 
 # Where distributions keep their bundle of CA certificates; neither psycopg's wheel nor libpq looks there by itself.
 _CA_BUNDLES = (
@@ -127,13 +147,19 @@ class Endpoint:
     parameters: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def from_url(cls, url: str, *, name: str, allow_weak_tls: bool = False, sslrootcert: str = "") -> Endpoint:
+    def from_url(cls, url: str, *, name: str, allow_weak_tls: bool = False, sslrootcert: str = "", connects: bool = True) -> Endpoint:
         """Reads a `postgres://` URL as providers hand it out; `name` is the variable or setting it came from.
 
+        `connects` is false for a URL that is only read, the application's: it may go by way of a pooler, ask for weaker TLS, and have
+        parameters that its driver alone knows.
         Raises ConfigurationError, naming `name` and never the URL, for anything that cannot be used: see `_parsed`.
         """
         parts, query = _parsed(url, name)
         host = parts.hostname or ""
+        if not connects:
+            query = {}
+        else:
+            _check_parameters(parts, query, name)
         sslmode = query.pop("sslmode", "") or ("disable" if is_loopback(host) else "verify-full")
         rootcert = sslrootcert or query.pop("sslrootcert", "")
         query.pop("sslrootcert", None)
@@ -143,6 +169,12 @@ class Endpoint:
                 f"{name}: the CA file {rootcert} is not there.",
                 remedy="set sslRootCert to a file with the CA certificates of the server, or leave it out for the system's.",
             )
+        for parameter in ("sslcert", "sslkey"):
+            if parameter in query and not os.path.isfile(query[parameter]):
+                raise ConfigurationError(
+                    f"{name}: {parameter}={query[parameter]} is not there.",
+                    remedy="name the files of the client's certificate and key, both, by paths this machine has; or take both out.",
+                )
         if sslmode.startswith("verify") and rootcert in ("", "system"):
             rootcert = ca_bundle() or "system"
         return cls(
@@ -324,8 +356,7 @@ class Endpoint:
             }
             if self.sslrootcert:
                 environment["PGSSLROOTCERT"] = self.sslrootcert
-            if "channel_binding" in options:
-                environment["PGCHANNELBINDING"] = options["channel_binding"]
+            environment |= {variable: options[name] for name, variable in _TOLD_TO_TOOLS.items() if name in options}
             yield environment
         finally:
             Path(passfile).unlink(missing_ok=True)
@@ -353,7 +384,7 @@ def _parsed(url: str, name: str) -> tuple[SplitResult, dict[str, str]]:
         raise ConfigurationError(f"{name} is not a postgres:// URL.", remedy=_URL_FORM)
     try:
         parts = urlsplit(text)
-        port = parts.port
+        _ = parts.port
     except ValueError:
         raise ConfigurationError(f"{name} is malformed: host or port cannot be read.", remedy=_URL_FORM) from None
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -367,17 +398,24 @@ def _parsed(url: str, name: str) -> tuple[SplitResult, dict[str, str]]:
         )
     if not parts.username:
         raise ConfigurationError(f"{name} names no user.", remedy=_URL_FORM)
-    if ":" in unquote(parts.username):
-        raise ConfigurationError(
-            f"{name}: a user name with a colon cannot be passed on by the PostgreSQL provider.",
-            remedy="use an admin whose name has none.",
-        )
     if parts.fragment or "/" in parts.path.lstrip("/") or not parts.path.lstrip("/"):
         raise ConfigurationError(
             f"{name} is malformed: it must end in one database name; a '#', '/', '?' or '@' in user or password must be percent-encoded.",
             remedy=_URL_FORM,
         )
+    if _LINE_BREAK.search(unquote(parts.password or "")):
+        raise ConfigurationError(
+            f"{name}: the password has a line break, which PostgreSQL's tools cannot be given.",
+            remedy="give that user another password.",
+        )
+    return parts, query
+
+
+def _check_parameters(parts: SplitResult, query: dict[str, str], name: str) -> None:
+    """Refuses what cannot work for sessions of ours: a pooler, and what libpq does not know."""
+    host, port = parts.hostname or "", parts.port
     pooled = "-pooler." in host or host.split(".")[0].endswith("-pooler") or port in _POOLER_PORTS
+    pooled = pooled or any(host.endswith(suffix) and port == number for suffix, number in _POOLER_HOSTS)
     if pooled or query.pop("pgbouncer", "").lower() in ("true", "1"):
         raise ConfigurationError(
             f"{name} goes through a connection pooler, where a snapshot cannot be shared between sessions.",
@@ -389,10 +427,16 @@ def _parsed(url: str, name: str) -> tuple[SplitResult, dict[str, str]]:
             f"{name} has parameters that are not known here: {', '.join(unknown)}.",
             remedy="take them out; known are sslmode, sslrootcert, " + ", ".join(sorted(_PASSED_ON)) + ".",
         )
-    return parts, query
+    if ("sslcert" in query) != ("sslkey" in query):
+        raise ConfigurationError(f"{name} names only one of sslcert and sslkey.", remedy="name both files, or neither.")
 
 
 def _check_tls(sslmode: str, host: str, name: str, allow_weak_tls: bool) -> None:
+    if sslmode in _UNDECIDED_SSLMODES:
+        raise ConfigurationError(
+            f"{name}: sslmode={sslmode} leaves it to the server whether there is TLS, and the PostgreSQL plugin does not know it.",
+            remedy="use sslmode=verify-full; on this machine, or with allowWeakTls, disable or require says what is wanted.",
+        )
     if sslmode not in SSLMODES:
         raise ConfigurationError(f"{name}: sslmode={sslmode} is not known.", remedy=f"one of {', '.join(SSLMODES)}.")
     if sslmode != "verify-full" and not is_loopback(host) and not allow_weak_tls:
@@ -402,4 +446,5 @@ def _check_tls(sslmode: str, host: str, name: str, allow_weak_tls: bool) -> None
         )
 
 
+_LINE_BREAK = re.compile(r"[\r\n\0]")
 _URL_FORM = "the form is postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full, special characters percent-encoded."

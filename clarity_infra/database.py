@@ -13,7 +13,7 @@ import pulumi
 import pulumi_postgresql as postgresql
 import pulumi_random as random
 
-from clarity_infra import plugin_limits, scram
+from clarity_infra import postgresql_plugin, scram
 from clarity_infra.resources.reader import Reader
 from clarity_infra.secret import secret
 from clarity_infra.settings import Settings
@@ -128,13 +128,8 @@ class ClarityDatabase(pulumi.ComponentResource):
         endpoint = self._settings.maintenance
         return postgresql.Provider(
             "admin",
-            host=plugin_limits.host(endpoint.host),
-            port=endpoint.port,
-            username=endpoint.user,
+            **postgresql_plugin.connection(endpoint),
             password=pulumi.Output.secret(endpoint.password),
-            database=endpoint.database,
-            sslmode=endpoint.sslmode,
-            sslrootcert=endpoint.sslrootcert or None,
             superuser=False,  # True reads password hashes, which a managed server's admin may not; nothing here needs it
             connect_timeout=15,
             opts=pulumi.ResourceOptions(parent=self),
@@ -226,10 +221,10 @@ class ClarityDatabase(pulumi.ComponentResource):
                 self._grant(f"read-only-{schema}-usage", role=self.reader.name, kind="schema", schema=schema, privileges=["USAGE"])
             # The admin makes things of ours too, in a schema of their own: what it makes elsewhere is the application's.
             for kind, privileges in (("table", _TABLE), ("sequence", _SEQUENCE), ("function", _FUNCTION)):
-                self._default(f"default-{schema}-admin-{kind}", self.role.name, "admin", kind, privileges, schema)
+                self._default(f"default-{schema}-admin-{kind}", self.role.name, "admin", kind, privileges, schema=schema)
             if self.reader:
                 for kind in ("table", "sequence"):
-                    self._default(f"read-only-default-{schema}-admin-{kind}", self.reader.name, "admin", kind, _READ, schema)
+                    self._default(f"read-only-default-{schema}-admin-{kind}", self.reader.name, "admin", kind, _READ, schema=schema)
         self._owner_s_later_objects()
 
     @property
@@ -251,7 +246,7 @@ class ClarityDatabase(pulumi.ComponentResource):
             for kind, privileges in (("schema", ["USAGE"]), ("table", _READ), ("sequence", _READ)):
                 self._default(f"read-only-owner-{kind}", self.reader.name, "user", kind, privileges)
 
-    def _default(self, name: str, role: pulumi.Input[str], creator: str, kind: str, privileges: list[str], schema: str | None = None) -> None:
+    def _default(self, name: str, role: pulumi.Input[str], creator: str, kind: str, privileges: list[str], *, schema: str | None = None) -> None:
         """Later objects, of each role that will make some: the default privileges of one say nothing of the other's."""
         options = self._chained(self.user)
         options.delete_before_replace = True

@@ -179,7 +179,7 @@ def _encrypts(resource: Resource, _: Terms) -> Iterator[str]:
         mode = _text((_bare(properties.get("mtls")) or {}).get("sslmode")) if isinstance(_bare(properties.get("mtls")), Mapping) else ""
         if mode and mode not in _ENCRYPTED:
             yield f"Hyperdrive's sslmode is {mode}, which may go without TLS: leave it out or use require, verify-ca or verify-full."
-    for path, value in _leaves(properties):
+    for path, value in _leaves(properties, in_secrets=True):
         for url in _URL.findall(_text(value)):
             host, mode = _host_and_mode(url)
             if not _is_here(host) and mode and mode not in _ENCRYPTED:
@@ -222,11 +222,17 @@ RULES = (
     Rule("clean-up-in-its-time", "The old tables are not dropped before the monitoring period is over.", _waits),
 )
 WHOLE = ("stack-is-whole", "Every resource that holds data is still declared, so that none is deleted.")
+OUTPUTS = ("outputs-are-secret", "No output of the stack holds a password, or a URL with one, in plain text.")
 
 
 def violations(resources: Iterable[Resource], terms: Terms) -> list[Violation]:
     """Every rule that a resource breaks."""
     return [Violation(rule.name, resource.urn, text) for resource in resources for rule in RULES for text in rule.broken_by(resource, terms)]
+
+
+def in_plain_text(resources: Iterable[Resource]) -> list[Violation]:
+    """Every plain secret among the properties of the resources, for whoever is told the stack's outputs."""
+    return [Violation(OUTPUTS[0], resource.urn, text) for resource in resources for text in _hides(resource, Terms.at_present())]
 
 
 def missing(resources: Iterable[Resource]) -> list[str]:
@@ -276,15 +282,17 @@ def _resource(step: Mapping[str, Any]) -> Resource:
     )
 
 
-def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(value: Any, path: tuple[str, ...] = (), *, in_secrets: bool = False) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value inside, with the keys that lead to it; what the engine keeps for itself is left out."""
+    if in_secrets and isinstance(value, Hidden):
+        value = value.value
     if isinstance(value, Mapping):
         for key in value:
             if not str(key).startswith("__"):
-                yield from _leaves(value[key], (*path, str(key)))
+                yield from _leaves(value[key], (*path, str(key)), in_secrets=in_secrets)
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
-            yield from _leaves(item, (*path, str(number)) if not path else (*path[:-1], f"{path[-1]}[{number}]"))
+            yield from _leaves(item, (*path[:-1], f"{path[-1] if path else ''}[{number}]"), in_secrets=in_secrets)
     else:
         yield path, value
 

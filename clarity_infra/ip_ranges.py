@@ -43,9 +43,9 @@ class Ranges:
     cidrs: tuple[str, ...]
     source: str
 
-    def hba_lines(self, database: str, user: str) -> list[str]:
-        """Lines for pg_hba.conf that let `user` into `database` from these ranges, over TLS and with a SCRAM password only."""
-        names = f"{_hba_name(database)} {_hba_name(user)}"
+    def hba_lines(self, database: str, *users: str) -> list[str]:
+        """Lines for pg_hba.conf that let `users` into `database` from these ranges, over TLS and with a SCRAM password only."""
+        names = f"{_hba_name(database)} {','.join(map(_hba_name, users))}"
         return [f"hostssl {names} {cidr} scram-sha-256" for cidr in self.cidrs]
 
 
@@ -72,9 +72,10 @@ def admission(endpoint: Endpoint, ranges: Ranges, database: str, user: str, *, p
     try:
         with endpoint.connect(purpose="review", patience=patience) as connection:
             rules = connection.execute(query("ip_ranges_admission"), {"database": database, "user": user}).fetchall()
-    except psycopg.errors.InsufficientPrivilege:
-        unseen = f'cannot be seen, as "{endpoint.user}" may not read pg_hba_file_rules; nor can a firewall before the server'
-        return f"{unseen}. The output cloudflareAddresses lists what to let in", False
+    except psycopg.Error as error:
+        denied = isinstance(error, psycopg.errors.InsufficientPrivilege)
+        reason = f'"{endpoint.user}" may not read pg_hba_file_rules' if denied else str(error.diag.message_primary or type(error).__name__)
+        return f"cannot be seen, as {reason}; nor can a firewall before the server. The output cloudflareAddresses lists what to let in", False
     allowed = others(rules, ranges)
     if not allowed:
         return "by pg_hba.conf nobody from outside but Cloudflare and single hosts; a firewall before the server cannot be seen", False

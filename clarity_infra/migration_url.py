@@ -33,19 +33,20 @@ def next_step(settings: Settings) -> str:
     url, target = _present(settings), settings.target
     if settings.env_file is not None and (not url or database_of(url) == target.database):
         return ""
-    where = f"in {settings.configuration.env_file} " if url else "of whoever runs it "
-    return (
-        f'drizzle-kit reads MASTER_DATABASE_URL {where}and would migrate the old database, not "{target.database}": run it with '
-        f"MASTER_DATABASE_URL set to the value of DATABASE_URL, so that what it makes belongs to {settings.configuration.user}"
-        + (f"; {_offer(settings)}" if url else "")
+    stands = (
+        f"MASTER_DATABASE_URL in {settings.configuration.env_file}, which drizzle-kit reads, still names the old database"
+        if url
+        else f'see that MASTER_DATABASE_URL, where drizzle-kit reads it, does not name the old database but "{target.database}"'
     )
+    run = f"MASTER_DATABASE_URL=$DATABASE_URL npx drizzle-kit migrate: what it makes then belongs to {settings.configuration.user}"
+    return f"{stands}: {run}" + (f"; {_offer(settings)}" if url else "")
 
 
 def _offer(settings: Settings) -> str:
     source = settings.source.database
     return (
         f"or pulumi config set {PROJECT}:sourceDatabase {source} && pulumi config set {PROJECT}:switchMasterDatabaseUrl true && pulumi up: "
-        "names the new database there, until you go back"
+        "changes it, until you go back"
     )
 
 

@@ -126,7 +126,7 @@ def _switch(settings: Settings, config: dict[str, Any] | None, *, back: bool) ->
     where = (
         settings.source.label()
         if back
-        else f'database "{settings.configuration.database}" on {settings.target.host} as {settings.configuration.user}'
+        else f'database "{settings.configuration.database}" on {settings.target.host} as {settings.rotation.current}'
     )
     if not ways:
         return f"the application is to be sent to {where} by hand"

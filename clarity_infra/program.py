@@ -13,7 +13,7 @@ import pulumi.runtime.config
 from clarity_infra import hyperdrive, migration_url
 from clarity_infra.database import Password
 from clarity_infra.errors import Blocked, ClarityError, ConfigurationError
-from clarity_infra.review import Review, review
+from clarity_infra.review import Review, logins_in_use, review
 from clarity_infra.secret import secret
 from clarity_infra.settings import KEYS, PROJECT, SECRET_KEYS, Settings, explain
 
@@ -97,7 +97,7 @@ def claim_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "second": settings.rotation.second if settings.rotation.has_second else "",
         "reader": configuration.read_only_role,
         "passwordRevision": settings.rotation.revision,
-        "loginsInUse": _logins_in_use(settings, found),
+        "loginsInUse": _unknown() if found.unseen else logins_in_use(settings, found.hyperdrive),
         "tables": [str(name) for name in settings.tables],
         "tracking": configuration.tracking_table,
         "source": settings.source.label(),
@@ -111,14 +111,6 @@ def claim_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "copied": _seen(found, found.copied),
         "live": _seen(found, found.side in ("target", "between")),
     }
-
-
-def _logins_in_use(settings: Settings, found: Review) -> list[str]:
-    """The logins by which DATABASE_URL and Hyperdrive reach the new database now."""
-    application, origin = settings.application, (found.hyperdrive or {}).get("origin") or {}
-    used = [(application.database, application.user)] if application else []
-    used.append((str(origin.get("database")), str(origin.get("user"))))
-    return sorted({user for database, user in used if settings.is_target(database, user)})
 
 
 def _hyperdrive_claimed(settings: Settings) -> str:
@@ -225,7 +217,7 @@ def addresses(settings: Settings, found: Review) -> dict[str, Any] | None:
     """The addresses that Cloudflare connects from, in the forms people paste; None where it needs none of them let in."""
     if found.ranges is None:
         return None
-    lines = found.ranges.hba_lines(settings.configuration.database, settings.configuration.user)
+    lines = found.ranges.hba_lines(settings.configuration.database, *settings.rotation.logins)
     return {"from": found.ranges.source, "cidrs": list(found.ranges.cidrs), "pg_hba": lines}
 
 

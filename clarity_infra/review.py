@@ -7,13 +7,15 @@ that would differ from run to run.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 
-from clarity_infra import hyperdrive
+from clarity_infra import admin, hyperdrive
 from clarity_infra.connection import Endpoint
+from clarity_infra.database_settings import AUDIT, missing_privileges
 from clarity_infra.errors import Blocked, ClarityError, Refused, Unreachable
 from clarity_infra.ip_ranges import Ranges, admission, published
 from clarity_infra.move.back import would_lose
@@ -21,11 +23,12 @@ from clarity_infra.move.cleanup import refuse_clean_up
 from clarity_infra.move.crossing import check_rows_visible
 from clarity_infra.move.finding import finding
 from clarity_infra.move.migrations import pending, target_tracking, tracking_table
+from clarity_infra.move.neighbours import Neighbours, neighbours
 from clarity_infra.move.status import Status, status
 from clarity_infra.move.survey import Survey, source_set, survey
-from clarity_infra.outlook import Seen, outlook, run_of
+from clarity_infra.outlook import Run, Seen, outlook, run_of
 from clarity_infra.pooler import refuse_pooled
-from clarity_infra.settings import STAGES, Settings
+from clarity_infra.settings import PROJECT, STAGES, Settings
 
 # Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
 _PATIENCE_OF_PREVIEW = 5
@@ -77,6 +80,9 @@ def review(settings: Settings, *, preview: bool) -> Review:
     try:
         _reach(settings, _PATIENCE_OF_PREVIEW if preview else _PATIENCE_OF_UP)
         found = _databases(settings, config)
+        admitted = _admission(settings, cloudflare.ranges)
+        if not preview:
+            _try_verifier(settings, found)
     except psycopg.Error as error:
         raise ClarityError(
             f"The databases could not be looked at: {error.diag.message_primary or type(error).__name__}.",
@@ -90,14 +96,13 @@ def review(settings: Settings, *, preview: bool) -> Review:
         side = _wanted(settings)
         told = (*cloudflare.warnings, warning)
         return dataclasses.replace(cloudflare, switched=switched, side=side, wanted=side, warnings=told, blind=True)
-    admitted = _admission(settings, cloudflare.ranges)
     return dataclasses.replace(
         found,
         hyperdrive=config,
         unseen=cloudflare.unseen,
         ranges=cloudflare.ranges,
         switched=switched or found.side in ("target", "between"),
-        lines=(*found.lines, *cloudflare.lines, *admitted.lines),
+        lines=(*found.lines, *_rotation(settings, config), *cloudflare.lines, *admitted.lines),
         warnings=(*cloudflare.warnings, *found.warnings, *admitted.warnings),
     )
 
@@ -119,6 +124,25 @@ def _cloudflare(settings: Settings, *, preview: bool) -> Review:
     if not hyperdrive.hidden(config, settings):
         ranges = published(settings.cloudflare_token, settings.cloudflare_base_url, patience=_PATIENCE_WITH_CLOUDFLARE)
     return Review(hyperdrive=config, ranges=ranges, lines=tuple(hyperdrive.plan(config, settings)))
+
+
+def logins_in_use(settings: Settings, config: dict[str, Any] | None) -> list[str]:
+    """The logins by which DATABASE_URL and Hyperdrive reach the new database now."""
+    application, origin = settings.application, (config or {}).get("origin") or {}
+    used = [(application.database, application.user)] if application else []
+    used.append((str(origin.get("database")), str(origin.get("user"))))
+    return sorted({user for database, user in used if settings.is_target(database, user)})
+
+
+def _rotation(settings: Settings, config: dict[str, Any] | None) -> list[str]:
+    """Which login takes over, where the application has another one now."""
+    rotation, grace = settings.rotation, settings.configuration.password_grace_seconds
+    if not settings.at_least("cutover") or rotation.former not in logins_in_use(settings, config):
+        return []
+    return [
+        f"password: the application logs in as {quoted(rotation.current)} from now on;"
+        f" the password of {quoted(rotation.former)} ends {grace} s after the switch, for good"
+    ]
 
 
 def _admission(settings: Settings, ranges: Ranges | None) -> Review:
@@ -158,6 +182,8 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     found = status(settings.move, target_exists=has_target)
     _refuse_stage(settings, found)
     run = run_of(settings, found)
+    others = neighbours(settings.move, target_exists=has_target)
+    _refuse_what_is_another_stack_s(settings, run, others)
     if run == "clean up":
         _refuse_clean_up(settings)
     if run == "cut over" and found.stage == "copy":
@@ -177,7 +203,72 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     side = "unsettled" if found.side == "source" and found.leftovers else found.side
     wanted = _wanted(settings)
     mark = "" if side == wanted else finding(settings.move, target_exists=has_target)
-    return Review(existing=existing, stage=found.stage, side=side, wanted=wanted, mark=mark, lines=tuple(lines))
+    warnings = _not_allowed(settings, provisions=not found.stage) + _stale_source(settings, run, others)
+    return Review(existing=existing, stage=found.stage, side=side, wanted=wanted, mark=mark, lines=tuple(lines), warnings=warnings)
+
+
+def _refuse_what_is_another_stack_s(settings: Settings, run: Run, others: Neighbours) -> None:
+    """Two stacks may share a server and a source; not a database that one of them fills, nor the moment of the cut-over."""
+    if others.copying and run in ("provision", "copy", "copy afresh"):
+        raise Refused(
+            f"{settings.target.label()} holds the tables of another stack, {_named(others.copying)}.",
+            unchanged="Nothing was changed.",
+            remedy=f"give this one a database of its own, after which its roles are named: `pulumi config set {PROJECT}:database <name>`.",
+        )
+    if others.fencing and run == "cut over":
+        raise Refused(
+            f"The tables in {settings.source.label()} are not live: stack {_named(others.fencing)} moved the application to another database.",
+            unchanged="Nothing was changed.",
+            remedy="bring that stack back to stage copy first, or leave this one at stage copy.",
+        )
+
+
+def _stale_source(settings: Settings, run: Run, others: Neighbours) -> tuple[str, ...]:
+    if not others.fencing or run not in ("copy", "copy afresh"):
+        return ()
+    return (
+        f"The tables in {settings.source.label()} are not live: stack {_named(others.fencing)} moved the application to another database."
+        " What is copied is what they held then.",
+    )
+
+
+def _named(stacks: Sequence[str]) -> str:
+    return " and ".join(f'"{stack}"' for stack in stacks)
+
+
+def _not_allowed(settings: Settings, *, provisions: bool) -> tuple[str, ...]:
+    """Warnings for what the admin, or the server, will not do and the run can go on without.
+
+    Raises Refused, with each statement to ask for, where database and roles are to be made and the admin could not make them.
+    """
+    configuration, warnings = settings.configuration, list[str]()
+    with settings.maintenance.connect(purpose="review") as connection:
+        if provisions:
+            _refuse_lacking_admin(settings, connection)
+        if provisions and configuration.password_form == "scram":
+            warnings += filter(None, [admin.verifier_warning(settings.maintenance)])
+        if configuration.audit_log:
+            warnings += missing_privileges(connection, configuration.database, AUDIT)
+    return tuple(warnings)
+
+
+def _refuse_lacking_admin(settings: Settings, connection: psycopg.Connection[Any]) -> None:
+    configuration = settings.configuration
+    adopted = settings.roles if configuration.adopt_existing else ()
+    asked = admin.lacking(connection, database=configuration.database, roles=adopted, all_data=configuration.grant_all_data)
+    if asked:
+        raise Refused(
+            f'"{settings.maintenance.user}" may not make what is to be made on {settings.maintenance.host}.',
+            unchanged="Nothing was changed.",
+            remedy="ask a superuser for: " + "; ".join(asked),
+        )
+
+
+def _try_verifier(settings: Settings, found: Review) -> None:
+    """A server that refuses the form of the password says so in the plugin's words, half way through; asked here it is one plain error."""
+    made = f'role "{settings.configuration.user}"' in found.existing
+    if settings.configuration.password_form == "scram" and not found.stage and not made:
+        admin.check_verifier(settings.maintenance)
 
 
 def _wanted(settings: Settings) -> str:
@@ -218,7 +309,6 @@ def _is_copied(settings: Settings, found: Status) -> bool:
 
 def _without_ours(looked: Survey, settings: Settings) -> Survey:
     """Roles and privileges that this stack is about to make are no obstacle of anybody else's; the copy itself insists on them."""
-    configuration = settings.configuration
     made = {f"role {name}" for name in settings.roles} | {f"schema {name}" for name in settings.schemas}
     return dataclasses.replace(looked, blockers=tuple(blocker for blocker in looked.blockers if blocker.object not in made))
 

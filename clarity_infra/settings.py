@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from clarity_infra import plugin_limits
+from clarity_infra import postgresql_plugin
 from clarity_infra.certificates import read_authority
 from clarity_infra.connection import Endpoint
 from clarity_infra.env_file import EnvFile
@@ -86,8 +86,8 @@ class Configuration(BaseModel):
     last_migration: str = ""
     source_database: str = ""
     database: str = "clarity"
-    read_write_role: str = "clarity_rw"
-    user: str = "clarity_user"
+    read_write_role: str = ""
+    user: str = ""
     second_user: str = ""
     read_only_role: str = ""
     master_database_url: str = Field(default="", repr=False)
@@ -129,6 +129,17 @@ class Configuration(BaseModel):
     acknowledge_unproved_cutover: str = ""
     workers: int = Field(default=4, ge=1, le=64)
     report_folder: str = ".clarity/reports"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_named_after_the_database(cls, values: Any) -> Any:
+        """So that another environment on the same server needs one name of its own, not three."""
+        database = values.get("database") or "clarity"
+        return {
+            **values,
+            "user": values.get("user") or f"{database}_user",
+            "readWriteRole": values.get("readWriteRole") or f"{database}_rw",
+        }
 
     @field_validator("tables")
     @classmethod
@@ -235,6 +246,7 @@ class Settings:
             name=name,
             allow_weak_tls=self.configuration.allow_weak_tls,
             sslrootcert=self._file(self.configuration.ssl_root_cert),
+            connects=key != "databaseUrl",
         )
 
     def _file(self, path: str) -> str:
@@ -400,13 +412,16 @@ class Settings:
         made = (self.configuration.read_write_role, self.configuration.user)
         for key, name, others in (("secondUser", second, made), ("readOnlyRole", reader, (*made, second))):
             if name in others:
-                raise ConfigurationError(f'{PROJECT}:{key} is "{name}", which is another role of this stack.', remedy="give it a name of its own.")
+                raise ConfigurationError(
+                    f'{PROJECT}:{key} is "{name}", which is another role of this stack.', remedy="give it a name of its own."
+                )
 
     def _check_names(self) -> None:
         """What the PostgreSQL plugin could not work with, or what belongs to the server itself."""
-        plugin_limits.check_dropped_database(self.configuration.database, f"{PROJECT}:database")
-        plugin_limits.check_connected_database(self.maintenance.database, "the database the admin's URL names")
-        plugin_limits.check_roles(
+        postgresql_plugin.check_dropped_database(self.configuration.database, f"{PROJECT}:database")
+        postgresql_plugin.check_connected_database(self.maintenance.database, "the database the admin's URL names")
+        postgresql_plugin.check_admin(self.maintenance.user)
+        postgresql_plugin.check_roles(
             {
                 f"{PROJECT}:readWriteRole": self.configuration.read_write_role,
                 f"{PROJECT}:user": self.configuration.user,

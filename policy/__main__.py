@@ -1,13 +1,14 @@
 """The guard as a policy pack: `pulumi preview --policy-pack policy`, and `pulumi up` with the same flag.
 
 The rules are those of `clarity_infra/guard.py`. The engine tells a policy pack what is declared, not what is deleted or replaced: for
-that there is the rule that every resource that holds data is still declared, and `python -m clarity_infra guard` on the preview's JSON.
+that there is the rule that every resource that holds data is still declared, and `python -m clarity_infra guard` on the preview's JSON. It
+does tell the stack's outputs, which the JSON does not.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pulumi_policy import (
     Policy,
     PolicyConfigSchema,
     PolicyPack,
+    ReportViolation,
     ResourceValidationArgs,
     ResourceValidationPolicy,
     StackValidationArgs,
@@ -28,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from clarity_infra import guard
 
+_STACK = "pulumi:pulumi:Stack"
 # The one key of the pack's configuration, see `--policy-pack-config`.
 _HOURS = "monitoringHours"
 
@@ -59,10 +62,10 @@ def _marked(value: Any) -> Any:
 
 
 def _of(rule: guard.Rule) -> Policy:
-    def validate(args: ResourceValidationArgs, report: Callable[[str], None]) -> None:
+    def validate(args: ResourceValidationArgs, report: ReportViolation) -> None:
         terms = guard.Terms.at_present(float(args.get_config().get(_HOURS, guard.MONITORING_HOURS)))
         for text in rule.broken_by(_resource(args), terms):
-            report(text)
+            report(text, None)
 
     return ResourceValidationPolicy(
         name=rule.name,
@@ -74,9 +77,15 @@ def _of(rule: guard.Rule) -> Policy:
     )
 
 
-def _is_whole(args: StackValidationArgs, report: Callable[[str], None]) -> None:
-    for what in guard.missing(map(_resource, args.resources)):
-        report(f"{what} is no longer declared: the engine would delete it.")
+def _is_whole(args: StackValidationArgs, report: ReportViolation) -> None:
+    gone = guard.missing(map(_resource, args.resources))
+    if gone:
+        report(f"no longer declared, so that the engine would delete it: {', '.join(gone)}.", None)
+
+
+def _outputs_are_secret(args: StackValidationArgs, report: ReportViolation) -> None:
+    for found in guard.in_plain_text(_resource(stack) for stack in args.resources if stack.resource_type == _STACK):
+        report(found.text, found.urn)
 
 
 PolicyPack(
@@ -85,5 +94,6 @@ PolicyPack(
     policies=[
         *map(_of, guard.RULES),
         StackValidationPolicy(name=guard.WHOLE[0], description=guard.WHOLE[1], validate=_is_whole),
+        StackValidationPolicy(name=guard.OUTPUTS[0], description=guard.OUTPUTS[1], validate=_outputs_are_secret),
     ],
 )

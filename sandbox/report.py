@@ -73,7 +73,9 @@ def _origin(value: Any) -> str:
     if not isinstance(value, Mapping):
         return str(value if value is not None else "-")
     origin = value.get("origin", value)
-    place = f"{origin.get('user')} at {origin.get('host')}:{origin.get('port')}/{origin.get('database')}"
+    way = origin.get("host") or f"Workers VPC service {origin.get('service_id')}"
+    port = f":{origin['port']}" if origin.get("port") else ""
+    place = f"{origin.get('user')} at {way}{port}/{origin.get('database')}"
     rest = [f"{name} {setting}" for name, setting in value.items() if name != "origin" and value is not origin]
     return ", ".join([place, *rest])
 

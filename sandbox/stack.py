@@ -131,8 +131,12 @@ class Sandbox:
 
     @property
     def worker_database_url(self) -> str:
-        """Where the application's Worker connects to, whatever the origin: the data path of its Hyperdrive config. Raises SandboxError."""
-        return str(self.cloudflare_control(f"/connection/{self.configured('hyperdriveId')}")["connection_string"])
+        """Where the application's Worker connects to, whatever the origin: the data path of the config it is to be deployed with.
+
+        Raises SandboxError, EngineError.
+        """
+        config_id = self.outputs().get("hyperdriveId") or self.configured("hyperdriveId")
+        return str(self.cloudflare_control(f"/connection/{config_id}")["connection_string"])
 
     @property
     def exists(self) -> bool:

@@ -180,20 +180,30 @@ class Smoke:
 def smoke_deployed(
     url: str, paths: Sequence[str] = (HEALTH,), *, database: psycopg.Connection[Any] | None = None, migrations: Path | None = None
 ) -> Smoke:
-    """The checks of a deployed application, which only read: its paths, and its database as it logs in, where one is given."""
+    """The checks of a deployed application, which only read: its paths, and its database as it logs in, where one is given.
+
+    Raises SmokeError.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SmokeError(f"{url!r} is no URL of an application. Nothing was asked; name it as https://application.example.com.")
+    snapshot = _snapshot(migrations) if database and migrations else None
     smoke = Smoke(url)
     place = (database.info.dbname, database.info.user) if database else None
     for path in paths:
         smoke.answers(path, place=place)
-    if database and migrations:
-        snapshot = Snapshot.read(migrations)
+    if database and snapshot:
         database.read_only = True
         smoke.structure(database, snapshot)
         smoke.recorded(database, snapshot)
     return smoke
+
+
+def _snapshot(folder: Path) -> Snapshot:
+    try:
+        return Snapshot.read(folder)
+    except (OSError, ValueError, LookupError) as error:
+        raise SmokeError(f"{folder} is no folder of Drizzle's with a snapshot ({type(error).__name__}). Nothing was asked.") from None
 
 
 def smoke_sandbox(sandbox: Sandbox, say: Callable[[str], None]) -> Smoke:

@@ -155,13 +155,13 @@ class Traffic:
         return wrong + [f"{request_id}: nobody asked for it" for request_id in found.keys() - stated.keys()]
 
     def phases(self) -> list[Phase]:
-        """What happened in each phase; a request belongs to the one in which it was due."""
+        """What happened in each phase; a request belongs to the one in which it was answered."""
         with self._lock:
             everything = sorted(self._sent, key=lambda sent: sent.answered)
         times = [sent.answered for sent in everything if sent.acknowledged]
         ends = [start for _, start in self._marks[1:]] + [float("inf")]
         return [
-            self._phase(name, [sent for sent in everything if start <= sent.due < end], _longest_gap(times, start, end))
+            self._phase(name, [sent for sent in everything if start <= sent.answered < end], _longest_gap(times, start, end))
             for (name, start), end in zip(self._marks, ends, strict=True)
         ]
 

@@ -14,15 +14,14 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
+from sandbox import node_packages
+from sandbox.node_packages import NodePackages
 from sandbox.postgres import UNLOGGED_SPEED, Server
 from sandbox.pulumi_cli import find_or_build
-from sandbox.source.build import DRIZZLE_FOLDER
 
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 """Where Debian's packages put PostgreSQL 15."""
 
-APPLICATION = DRIZZLE_FOLDER.parent
-UNREACHABLE = ("ENOTFOUND", "ECONNREFUSED", "EAI_AGAIN", "ETIMEDOUT")
 
 _numbers = itertools.count(1)
 
@@ -69,22 +68,21 @@ def pulumi_cli() -> Path:
 
 
 @pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Runs a command in a copy of the application with its packages installed; gives what it printed."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("Node or npm is not installed")
-    application = tmp_path_factory.mktemp("application") / "app"
-    shutil.copytree(APPLICATION, application, ignore=shutil.ignore_patterns("node_modules"))
-    installed = subprocess.run(["npm", "ci", "--prefer-offline", "--no-progress"], cwd=application, capture_output=True, text=True, check=False)
-    if installed.returncode != 0 and any(sign in installed.stderr for sign in UNREACHABLE):
-        pytest.skip("npm cannot reach its registry")
-    assert installed.returncode == 0, installed.stderr
+def packages() -> NodePackages:
+    """Node and the application's packages, installed where they are not."""
+    return node_packages.install(print)
+
+
+@pytest.fixture(scope="session")
+def node(packages: NodePackages, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Runs a command in a copy of the application with its packages in reach; gives what it printed."""
+    application = packages.copy_application(tmp_path_factory.mktemp("application") / "app")
 
     def run(*command: str, url: str, succeeds: bool = True) -> str:
         done = subprocess.run(
             command,
             cwd=application,
-            env={**os.environ, "DATABASE_URL": url, "MASTER_DATABASE_URL": url},
+            env={**packages.environment(os.environ), "DATABASE_URL": url, "MASTER_DATABASE_URL": url},
             capture_output=True,
             text=True,
             timeout=120,

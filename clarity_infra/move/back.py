@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +23,7 @@ from clarity_infra.move.carry import at_rest, carry_until_equal
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.comparison import Comparison
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing, rows_role, told
-from clarity_infra.move.cutover import REMOVAL_BUDGET, close_idle_target, put_up_on_target
+from clarity_infra.move.cutover import REMOVAL_BUDGET, close_idle_target, gap_text, put_up_on_target
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal, drop_empty_schema, exclusive
 from clarity_infra.move.locks import lock_out_writers
@@ -138,6 +139,9 @@ class _GoBack:
     evidence: dict[str, Any] = dataclasses.field(default_factory=dict)
     # What was found to differ while the target was live; what is written later is noted by its capture.
     touched: capture.Changes | None = None
+    # When this run closed the target, by the monotonic clock.
+    closed: float | None = None
+    sent_on: bool = False
 
     def make(self) -> dict[str, Any]:
         way = self.way
@@ -258,6 +262,8 @@ class _GoBack:
             put_up_on_target(way, lock, names)
             capture.take_out_of_force(lock, way.move.stack)
             lock.commit()
+        self.closed = time.monotonic()
+        self.evidence["waited_seconds"] = round(hold.waited(), 3)
         way.progress(f"the target takes no more writes; they waited {hold.waited():.2f} s at most")
 
     def bring_back(self) -> None:
@@ -353,15 +359,30 @@ class _GoBack:
                     remedy="run the same command again; it goes on from what it finds.",
                 ) from None
         reach("switched back")
+        self._send_clients_on()
+
+    def _send_clients_on(self) -> None:
+        """Ends what still leads to the target, whose fence stays up: its sessions, and the connections that Hyperdrive keeps."""
+        way = self.way
+        if self.closed is not None:
+            self.evidence["refused_seconds"] = round(time.monotonic() - self.closed, 3)
+        self.evidence["sessions_ended"] = way.end_sessions(way.target, users=way.move.logins) + self._end_owner_sessions()
+        if self.closed is not None:
+            self.evidence["sessions_ended_after"] = round(time.monotonic() - self.closed, 3)
+        self.evidence["connections_drained"] = way.switch.drop_old_connections()
+        self.sent_on = True
 
     def settle_back(self) -> None:
-        """Ends the application's sessions on the target, whose fence stays up: old connections may live on for minutes."""
+        """Removes what only the move needed on the source; old connections to the target may live on for minutes."""
         way = self.way
+        if not self.sent_on:
+            self._send_clients_on()
         self.evidence.setdefault("carried", {})
         self.evidence["at"] = datetime.datetime.now(datetime.UTC).isoformat()
         self.evidence["steps"] = way.steps.json()
-        self.evidence["sessions_ended"] = way.end_sessions(way.target, users=way.move.logins) + self._end_owner_sessions()
-        self.evidence["connections_drained"] = way.switch.drop_old_connections()
+        gap = gap_text(self.evidence, live="the application was sent to the old database")
+        if gap:
+            way.progress(gap)
         ledger.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
         capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
         fence.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)

@@ -1,10 +1,13 @@
 """What do the bodies of functions call and read? The server keeps text bodies as text, so this is a careful look at words.
 
-A name in a body may be built at run time, or stand for something else: what is found is an obstacle that can be accepted.
+A name may stand for something else, so what is found is an obstacle that can be accepted. A statement that is put together at run
+time cannot be read at all: the functions that run such are named, so that somebody looks.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -28,21 +31,32 @@ _BEFORE_RELATION = {"from", "join", "into", "update", "table", "truncate", "usin
 _RELATION_FUNCTIONS = {"nextval", "currval", "setval", "lastval"}
 
 
-def obstacles(connection: psycopg.Connection[Any], members: Collection[tuple[int, int]], ours: str) -> list[Blocker]:
-    """Functions of the set that name something that stays, and functions that stay and name a table of the set."""
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """`blockers`: functions of the set that name something that stays, and the other way round. `notes`: what could not be read."""
+
+    blockers: list[Blocker]
+    notes: list[str]
+
+
+def read_bodies(connection: psycopg.Connection[Any], members: Collection[tuple[int, int]], ours: str) -> Findings:
+    """Looks through the bodies of all functions of this database that are not an extension's."""
     with connection.cursor(row_factory=dict_row) as cursor:
         functions = cursor.execute(query("catalog_bodies"), {"prefix": ours}).fetchall()
         if not functions:
-            return []
+            return Findings([], [])
         names = cursor.execute(query("catalog_names"), {"prefix": ours}).fetchall()
         procedures = int(cursor.execute("SELECT 'pg_catalog.pg_proc'::regclass::oid AS oid").fetchall()[0]["oid"])
     known: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in names:
         known.setdefault((row["kind"], row["name"]), []).append(row)
     found: list[Blocker] = []
+    unread: dict[bool, list[str]] = {True: [], False: []}
     for function in functions:
         moves = (procedures, function["oid"]) in members
         named = _named_in(function["prosrc"], known)
+        if _built_at_run_time(function["language"], function["prosrc"]):
+            unread[moves].append(function["object"])
         for row in named:
             thing = f"{row['kind']} {row['nspname']}.{row['name']}"
             other_moves = (row["classid"], row["oid"]) in members
@@ -62,7 +76,25 @@ def obstacles(connection: psycopg.Connection[Any], members: Collection[tuple[int
                         "drop it, or accept that it stays behind and sees the old rows only",
                     )
                 )
-    return found
+    return Findings(found, [_UNREAD[moves].format(", ".join(objects)) for moves, objects in unread.items() if objects])
+
+
+# By whether the functions move.
+_UNREAD = {
+    True: "Put together at run time, so not checked: the statements of {}, which move. See that what they name moves too.",
+    False: "Put together at run time, so not checked: the statements of {}, which stay. See that they name no table that moves.",
+}
+
+
+def _built_at_run_time(language: str, body: str) -> bool:
+    """Whether a body runs statements that it puts together, or is in a language of which nobody here reads a word."""
+    if language == "sql":
+        return False
+    if language != "plpgsql":
+        return True
+    words = [parts[-1] if parts else text for text, parts in _words(body)]
+    # EXECUTE FUNCTION is a part of CREATE TRIGGER.
+    return any(word == "execute" and following not in ("function", "procedure") for word, following in itertools.pairwise(words))
 
 
 def _named_in(body: str, known: dict[tuple[str, str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -77,12 +109,7 @@ def _named_in(body: str, known: dict[tuple[str, str], list[dict[str, Any]]]) -> 
 
 def _mentions(body: str) -> Iterator[tuple[str, list[str]]]:
     """(kind, parts of the name) of everything that reads like a relation or a call; names folded as the server folds them."""
-    words: list[tuple[str, list[str]]] = []
-    for match in _WORDS.finditer(body):
-        if match["name"]:
-            words.append((match["name"], [_folded(part) for part in _PART.findall(match["name"])]))
-        elif match["other"]:
-            words.append((match["other"], []))
+    words = _words(body)
     for position, (_, parts) in enumerate(words):
         if not parts:
             continue
@@ -92,6 +119,17 @@ def _mentions(body: str) -> Iterator[tuple[str, list[str]]]:
             yield "relation", parts
         if after == "(":
             yield "function", parts
+
+
+def _words(body: str) -> list[tuple[str, list[str]]]:
+    """The names of a body with their parts, folded, and between them other characters with none; comments are left out."""
+    words: list[tuple[str, list[str]]] = []
+    for match in _WORDS.finditer(body):
+        if match["name"]:
+            words.append((match["name"], [_folded(part) for part in _PART.findall(match["name"])]))
+        elif match["other"]:
+            words.append((match["other"], []))
+    return words
 
 
 def _in_string_call(words: list[tuple[str, list[str]]], position: int) -> bool:

@@ -70,7 +70,9 @@ def read_move_set(
     dependants, shared = _dependants(connection, closure, left)
     blockers += dependants
     blockers += _obstacles(connection, oids)
-    blockers += bodies.obstacles(connection, closure.members, OURS)
+    read = bodies.read_bodies(connection, closure.members, OURS)
+    blockers += read.blockers
+    notes += read.notes
     needs = _rows(connection, "catalog_needs", {"tables": oids, **closure.parameters()})
     blockers += _untrusted(needs)
     objects = [row for row in objects if not row["of_extension"]]

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,10 @@ from psycopg import sql
 
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
-from clarity_infra.move import capture, fence, journal
+from clarity_infra.move import capture, fence, journal, ledger
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.copy import copy
-from clarity_infra.move.crossing import told
+from clarity_infra.move.crossing import PATIENCE_MS, told
 from clarity_infra.move.cutover import raise_source_fence
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Entry, Journal, exclusive
@@ -176,6 +177,7 @@ def clean_up(
         reach("old tables dropped")
         Journal(target, move.stack).append(CLEANED, run, **evidence)
         _tidy(source, move.stack)
+        ledger.drop(target, move.stack, patience_ms=PATIENCE_MS)
         return evidence
 
 
@@ -204,7 +206,8 @@ def _back_up(move: Move, source: psycopg.Connection[Any], folder: Path, run: uui
     tools = find_tools(source.info.server_version // 10000)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    archive = folder / f"{move.stack}-{move.source.database}-{moment}.dump"
+    database = re.sub(r"[^A-Za-z0-9._-]", "_", move.source.database)
+    archive = folder / f"{move.stack}-{database}-{moment}.dump"
     with _scratch(move, source, "backup") as scratch:
         progress("backing the old tables up")
         copy(dataclasses.replace(move, target=scratch, owner=move.source.user), run=run, progress=lambda _: None)
@@ -523,9 +526,17 @@ def _there_still(source: psycopg.Connection[Any], kept: list[str]) -> list[str]:
     for text in kept:
         kind, identity = text.split(" ", 1)
         if identity in present:
-            schema, _, name = identity.partition(".")
-            shown.append(f" {kind.upper()} {schema} {name} ".replace('"', ""))
-    return shown
+            shown += _listed(kind, identity)
+    return [re.sub(r"[\r\n]", " ", text) for text in shown]  # as a listing shows line breaks in names
+
+
+def _listed(kind: str, identity: str) -> list[str]:
+    """How an object may stand in a listing, which quotes nothing; a domain is a type to the catalogs."""
+    if kind in ("type", "sequence"):
+        name = Name.parse(identity)
+        return [f" {word} {name.schema} {name.name} " for word in ({"type": ("TYPE", "DOMAIN")}.get(kind, (kind.upper(),)))]
+    schema, _, name_and_arguments = identity.partition(".")
+    return [f" {kind.upper()} {schema} {name_and_arguments} ".replace('"', "")]
 
 
 def _present(source: psycopg.Connection[Any], names: list[Name]) -> bool:

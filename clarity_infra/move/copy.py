@@ -160,7 +160,7 @@ class _Copy:
     def _make_tables(self, archive: structure.Archive) -> None:
         """Extensions, types, functions, tables and sequences in one transaction, with the record of what was made."""
         there = frozenset(row[0] for row in self.target.execute("SELECT nspname::text FROM pg_catalog.pg_namespace").fetchall())
-        script = archive.script("pre-data", without_schemas=there)
+        script = archive.script("tables", without_schemas=there)
         with session(self.move.target, purpose="copy structure") as target, target.transaction():
             self._create_extensions(target, there)
             target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(self.move.owner)))
@@ -206,16 +206,18 @@ class _Copy:
     def _make_indexes(self, archive: structure.Archive, completion: Completion) -> None:
         """Indexes side by side; then what stands between them and the foreign keys, in one transaction."""
         completion.make_indexes()
-        self._run(archive.script("post-data", stage="rest"))
+        self._run(archive.script("rest"))
 
     def _make_keys(self, archive: structure.Archive, completion: Completion, copied: dict[Name, Copied]) -> dict[Name, Digest]:
         """Foreign keys, statistics and, meanwhile, the digests of what arrived, in the grain that the source's needed."""
         grains: dict[Name, Grain] = {name: "columns" if "-columns:" in one.digest.value else "row" for name, one in copied.items()}
         arrived = completion.make_keys(probed(self.source, self.target), grains)
-        self._run(archive.script("post-data", stage="comments"))
+        self._run(archive.script("comments"))
         return arrived
 
     def _run(self, script: str) -> None:
+        if not script:
+            return
         with self._as_owner() as target, target.transaction():
             structure.run_script(target, script, doing=f"Making indexes and constraints in {self.move.target.label()}")
 

@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 Connect = Callable[[], psycopg.Connection[Any]]
 
 # What an item works on, and whether nothing else may work on that meanwhile.
-Claims = Mapping[Hashable, bool]
+Claims = Mapping[Any, bool]
 
 # How often `beat` is called, in seconds; whoever counts the rows decides whether the person who watches hears of it.
 _HEARTBEAT_SECONDS = 1.0

@@ -110,6 +110,7 @@ class _CutOver:
     def close_target(self) -> None:
         """The copy takes no writes from here on until it goes live, so that never two sides do."""
         way = self.way
+        self._check_not_moved()
         self._check_copied()
         Journal(way.source, way.move.stack).open()
         Journal(way.target, way.move.stack).open()
@@ -118,6 +119,7 @@ class _CutOver:
     def freeze_source(self) -> None:
         """Brings the copy near, locks, carries what is left, and puts the fence up in the lock's own transaction."""
         way = self.way
+        self._check_not_moved()
         self._check_copied()
         self._check_alike()
         self._check_migrations()
@@ -169,6 +171,18 @@ class _CutOver:
                     remedy="run the same command again when less is written.",
                 ) from None
             raise
+
+    def _check_not_moved(self) -> None:
+        """No other stack has these tables live elsewhere: what this one would make live is what they were then."""
+        found = fence.others(self.way.source, self.way.move.stack, self.way.tables)
+        if found:
+            raise Refused(
+                "The source's tables are live elsewhere: "
+                + ", ".join(f"{name} by stack {stack}" for name, stack in sorted(found.items()))
+                + ".",
+                unchanged="Nothing was changed.",
+                remedy="bring that stack back first, or name the database it made live as the source.",
+            )
 
     def _check_copied(self) -> None:
         """The copy's own record in the target says that it was made and verified."""
@@ -407,8 +421,8 @@ class _CutOver:
     def open_target(self) -> None:
         """The application is sent to the target, which holds everything: it may write there."""
         way = self.way
-        self.proof.watch(self._rewritten)
         with way.target.transaction():
+            self.proof.watch(self._rewritten)
             fence.take_out_of_force(way.target, way.move.stack)
             way.target_journal.append(OPENED, way.run, fenced=self.proof.fence)
         self._send_clients_on()
@@ -524,12 +538,12 @@ class _CutOver:
         }
 
 
-def gap_text(evidence: Mapping[str, Any]) -> str:
-    """How long writers were kept out, as far as a run can measure it; empty where it was not measured."""
+def gap_text(evidence: Mapping[str, Any], live: str = "the new database took writes") -> str:
+    """How long writers were kept out, until `live`, as far as a run can measure it; empty where it was not measured."""
     waited, refused, ended = (evidence.get(key) for key in ("waited_seconds", "refused_seconds", "sessions_ended_after"))
     if waited is None or refused is None:
         return ""
-    text = f"writers waited {waited:.2f} s at most, then were refused for {refused:.2f} s, until the new database took writes"
+    text = f"writers waited {waited:.2f} s at most, then were refused for {refused:.2f} s, until {live}"
     if evidence.get("sessions_ended") and ended is not None:
         text += f" (on old connections for {ended:.2f} s, until these were ended)"
     return text + "; a client adds what it lets pass before it tries again"

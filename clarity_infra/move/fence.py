@@ -189,6 +189,17 @@ def standing_of(connection: psycopg.Connection, stack: str) -> Standing:
     return Standing(in_force, frozenset(Name(schema, table) for schema, table, _, _ in rows) - in_force)
 
 
+def others(connection: psycopg.Connection, stack: str, tables: Iterable[Name]) -> dict[Name, str]:
+    """Those of the tables that another stack has fenced, with that stack's name; its tag where no journal here names it."""
+    names = {tag(name): name for name in journal.Journal(connection, stack).stacks()}
+    wanted = frozenset(tables)
+    return {
+        Name(schema, table): names.get(trigger.removeprefix(TRIGGER_PREFIX), trigger.removeprefix(TRIGGER_PREFIX))
+        for schema, table, trigger, state in triggers(connection, TRIGGER_PREFIX)
+        if state == "A" and trigger != trigger_name(stack) and Name(schema, table) in wanted
+    }
+
+
 def triggers(connection: psycopg.Connection, prefix: str) -> list[tuple[str, str, str, str]]:
     """Every trigger whose name starts with `prefix`: schema, table, trigger, state of `pg_trigger.tgenabled`."""
     pattern = prefix.replace("_", r"\_") + "%"

@@ -19,7 +19,7 @@ from clarity_infra.texts import duration
 
 # How many tables a line names; the others that are under way are counted.
 _NAMED = 3
-# A table is not called done before its last part was checked, whatever the catalog's estimate said.
+# A table is not called done before its last part was carried and checked, whatever the catalog's estimate said.
 _ALMOST = 0.99
 
 
@@ -73,7 +73,7 @@ class Pace:
         self._progress, self._when, self._clock = progress, when or rhythm(), clock
         self._rows = dict.fromkeys(self._tables, 0)
         self._bytes = dict.fromkeys(self._tables, 0)
-        self._checked = dict.fromkeys(self._tables, 0.0)
+        self._finished = dict.fromkeys(self._tables, 0.0)
         self._lock = threading.Lock()
         self._started = self._last = clock()
         self._told = 0.0
@@ -85,9 +85,9 @@ class Pace:
             self._bytes[table] += size
 
     def done(self, table: Name, share: float = 1.0) -> None:
-        """`share` of the table (0 to 1) is finished: carried and digested."""
+        """`share` of what is to be done with a table (0 to 1) is finished: rows carried, rows digested, whichever comes first."""
         with self._lock:
-            self._checked[table] += share
+            self._finished[table] += share
 
     def tell(self) -> None:
         """Says how far it is if a line is due; to be called often."""
@@ -110,10 +110,10 @@ class Pace:
     def _of(self, name: Name) -> float:
         """How much of a table is done: by the catalog's estimate of its rows, or where it has none by size."""
         table = self._tables[name]
-        if self._checked[name] > 1 - 1e-6:
+        if self._finished[name] > 1 - 1e-6:
             return 1.0
         reached = self._rows[name] / table.estimated_rows if table.estimated_rows > 0 else self._bytes[name] / max(table.bytes, 1)
-        return min(_ALMOST, max(reached, self._checked[name]))
+        return min(_ALMOST, reached)
 
     def _line(self, share: float, seconds: float) -> str:
         rows, size = sum(self._rows.values()), sum(self._bytes.values())

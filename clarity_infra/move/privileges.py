@@ -24,8 +24,7 @@ _KINDS = {
 }
 # https://www.postgresql.org/docs/current/ddl-priv.html
 _PRIVILEGES = {
-    word: sql.SQL(word)
-    for word in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN", "USAGE", "EXECUTE")
+    word: sql.SQL(word) for word in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN", "USAGE", "EXECUTE")
 }
 
 Grant = tuple[str | None, str, str | None, bool]
@@ -58,14 +57,14 @@ def give_back(connection: psycopg.Connection[Any], recorded: Sequence[dict[str, 
         if there is None:
             continue
         if there[1].role != wanted["owner"]:
-            notes += _attempt(connection, there[1], _owner_statement(there[0], wanted["owner"]), "given to", there[0], wanted["owner"])
+            notes += _attempt(connection, there, _owner_statement(there[0], wanted["owner"]), "given to", wanted["owner"])
             there = _now(connection, wanted) or there
-        found, owner = there
+        found = there[0]
         now, then = _grants(found), _grants(wanted)
         for grant in sorted(now - then, key=str):
-            notes += _attempt(connection, owner, _revoke(found, grant), f"taken ({grant[1]}) from", found, grant[0])
+            notes += _attempt(connection, there, _revoke(found, grant), f"taken ({grant[1]}) from", grant[0])
         for grant in sorted(then - now, key=str):
-            notes += _attempt(connection, owner, _grant(found, grant), f"granted ({grant[1]}) to", found, grant[0])
+            notes += _attempt(connection, there, _grant(found, grant), f"granted ({grant[1]}) to", grant[0])
     return notes
 
 
@@ -109,9 +108,10 @@ def _role(name: str | None) -> sql.Composable:
 
 
 def _attempt(
-    connection: psycopg.Connection[Any], owner: Owner, statement: sql.Composed, done: str, facts: dict[str, Any], role: str | None
+    connection: psycopg.Connection[Any], there: tuple[dict[str, Any], Owner], statement: sql.Composed, done: str, role: str | None
 ) -> list[str]:
     """Runs a statement as the object's owner; a line where the server does not let it."""
+    facts, owner = there
     try:
         with connection.transaction(), acting_as(connection, owner):
             connection.execute(statement)

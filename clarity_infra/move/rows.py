@@ -105,7 +105,7 @@ def copy_rows(
     rows = parts(tables, PART_BYTES)
     checks = parts(tables, DIGEST_PART_BYTES) if digests else []
     pace = Pace([table for table in tables if table.kind == "r"], progress)
-    ranges = Counter(part.table.name for part in checks or rows)
+    pieces = Counter(part.table.name for part in (*rows, *checks))
 
     def from_source() -> psycopg.Connection[Any]:
         connection = session(source, purpose="copy")
@@ -131,13 +131,12 @@ def copy_rows(
                 f"{part.table.name}: its rows could not be copied: {error.diag.message_primary or error}",
                 unchanged="The source stays live; the copy is not used.",
             ) from error
-        if not digests:
-            pace.done(part.table.name, 1 / ranges[part.table.name])
+        pace.done(part.table.name, 1 / pieces[part.table.name])
         return Copied(count, size, time.monotonic() - started, Digest(0, "none:0:0"))
 
     def check(part: Part, reader: psycopg.Connection[Any], _: psycopg.Connection[Any]) -> Digest:
         found = digest_of(reader, part, method)
-        pace.done(part.table.name, 1 / ranges[part.table.name])
+        pace.done(part.table.name, 1 / pieces[part.table.name])
         return found
 
     # Rows first: what reads the source only fills the time until the last of them has arrived.

@@ -7,7 +7,7 @@ import datetime
 from typing import Any, Literal
 
 from clarity_infra.connection import Endpoint
-from clarity_infra.move import capture, fence
+from clarity_infra.move import capture, fence, ledger
 from clarity_infra.move.cleanup import CLEANED, RESTORED
 from clarity_infra.move.cutover import gap_text
 from clarity_infra.move.discard import COPIED, DISCARDED, MADE, STARTED
@@ -78,6 +78,7 @@ class _Seen:
     entries: tuple[Entry, ...]
     refused: int
     leftovers: tuple[str, ...]
+    ledgers: tuple[str, ...]
     now: datetime.datetime
 
     def last(self, *steps: str) -> Entry | None:
@@ -101,6 +102,8 @@ def status(move: Move, *, target_exists: bool) -> Status:
         side = "target"
     # A fence on an idle copy is no leftover: a way back leaves it on purpose, so that never two sides take writes.
     leftovers = source.leftovers if side == "source" else ()
+    if side == "target" and live is not None and live.step == CUT_OVER:
+        leftovers = target.ledgers
     stage = "cleanup" if cleaned else "cutover" if side != "source" else "copy" if copied else "provision"
     newest = {"cleanup": cleaned, "cutover": live, "copy": copied}.get(stage)
     return Status(
@@ -126,6 +129,7 @@ def _look(endpoint: Endpoint, move: Move) -> _Seen:
             entries=tuple(Journal(connection, move.stack).entries()),
             refused=fence.hits(connection, move.stack),
             leftovers=tuple(f"capture on {name}" for name in captured),
+            ledgers=tuple(f"ledger on {name}, which does nothing any more" for name in ledger.leftovers(connection, move.stack)),
             now=row[0] if row else datetime.datetime.now(datetime.UTC),
         )
 

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +27,8 @@ _ENTRY = re.compile(r"^(?P<id>\d+); (?P<catalog>\d+) (?P<object>\d+) (?P<rest>.*
 _DEPENDS = re.compile(r"^;\s+depends on:(?P<ids>(?: \d+)*)")
 # What every script starts with whatever is selected.
 _FRAME = ("ENCODING", "STDSTRINGS", "SEARCHPATH")
-# What comes after the rows is made in this order.
-Stage = Literal["indexes", "rest", "keys", "comments"]
+# What there is before the rows, and what comes after them in this order.
+Stage = Literal["tables", "indexes", "rest", "keys", "comments"]
 # What a verbose script has before each entry. A text inside of a definition may look like it: the entries found are counted.
 _HEADER = re.compile(
     r"^--\n-- TOC entry (?P<id>\d+) \(class \d+ OID \d+\)\n(?:-- Dependencies:[ \d]*\n)?-- Name: (?P<name>.*); Type: (?P<type>.*?);.*\n"
@@ -59,48 +59,48 @@ class Step:
 class Archive:
     """A dump of the source's structure and the list of its entries that belong to the set.
 
-    `depends_on` has for each entry those that it needs, and `tables` the tables, by the source's OIDs, that it is a part of.
+    `post_data` names the entries that come after the rows, `depends_on` has for each entry those that it needs, and `tables` the
+    tables, by the source's OIDs, that it is a part of.
     """
 
     tools: Tools
     file: Path
     entries: tuple[str, ...]
     folder: Path
+    post_data: frozenset[str]
     depends_on: Mapping[str, frozenset[str]]
     tables: Mapping[str, frozenset[int]]
 
-    def script(self, section: str, *, without_schemas: frozenset[str] = frozenset(), stage: Stage | None = None) -> str:
-        """The SQL of a section ("pre-data", "post-data"), or one stage of it, without owners, privileges and the schemas named."""
-        entries = [line for line in self._of(stage) if not _is_schema(line, without_schemas)]
-        text = self.tools.run(
-            "pg_restore",
-            [*_options(self._list(entries)), f"--section={section}", "-f", "-", self.file],
-            doing="Reading the structure of the source",
-        )
-        return _for_any_server(text)
+    def script(self, *stages: Stage, without_schemas: frozenset[str] = frozenset()) -> str:
+        """The SQL of these stages, without owners, privileges and the schemas named; empty where they have no entry."""
+        entries = [line for line in self._of(*stages) if not _is_schema(line, without_schemas)]
+        return _for_any_server(self._restored(entries)) if len(entries) > len(_FRAME) else ""
 
     def steps(self, stage: Stage) -> tuple[str, list[Step]]:
-        """The entries of a stage of the post-data section one by one, and what a session has to run before the first of them.
+        """The entries of a stage one by one, and what a session has to run before the first of them.
 
         pg_restore could make them in parallel by itself, but not one of version 17 or newer on a server before 17, and not beside
-        other work. Raises ClarityError where its script cannot be taken apart.
+        other work. Where its script cannot be taken apart for sure, all of a stage is one step.
         """
         entries = self._of(stage)
         wanted = [match["id"] for line in entries if (match := _ENTRY.match(line)) and not match["rest"].startswith(_FRAME)]
         if not wanted:
             return "", []
-        text = _for_any_server(self._post_data("--verbose", self._list(entries)))
+        text = _for_any_server(self._restored(entries, "--verbose"))
         found = list(_HEADER.finditer(text))
-        if [header["id"] for header in found] != wanted:
+        if not found:
             raise ClarityError("pg_restore wrote a script of an unknown form.", unchanged="The source stays live; the copy is not used.")
-        ends = [header.start() for header in found[1:]] + [len(text)]
-        steps = [self._step(header, text[header.end() : end], frozenset(wanted)) for header, end in zip(found, ends, strict=True)]
-        return text[: found[0].start()], steps
+        prologue, steps = text[: found[0].start()], text[found[0].start() :]
+        if [header["id"] for header in found] != wanted:  # a text in a definition looks like an entry: nobody can take this apart
+            every = frozenset().union(*(self.tables.get(entry, frozenset()) for entry in wanted))
+            return prologue, [Step(wanted[0], stage, steps, every, alone=True, after=frozenset())]
+        ends = [*(header.start() for header in found[1:]), len(text)]
+        return prologue, [self._step(header, text[header.end() : end], frozenset(wanted)) for header, end in zip(found, ends, strict=True)]
 
-    def _post_data(self, how: str, entries: Path) -> str:
-        return self.tools.run(
-            "pg_restore", [*_options(entries), how, "--section=post-data", "-f", "-", self.file], doing="Reading the structure of the source"
-        )
+    def _restored(self, entries: list[str], *how: str) -> str:
+        chosen = self.folder / "entries.list"
+        chosen.write_text("\n".join(entries) + "\n", encoding="utf-8")
+        return self.tools.run("pg_restore", [*_options(chosen), *how, "-f", "-", self.file], doing="Reading the structure of the source")
 
     def _step(self, header: re.Match[str], script: str, stage: frozenset[str]) -> Step:
         entry = header["id"]
@@ -115,25 +115,23 @@ class Archive:
             after=self.depends_on.get(entry, frozenset()) & stage,
         )
 
-    def _of(self, stage: Stage | None) -> list[str]:
-        return [line for line in self.entries if stage is None or stage_of(line) in (stage, "frame")]
-
-    def _list(self, entries: list[str]) -> Path:
-        path = self.folder / "entries.list"
-        path.write_text("\n".join(entries) + "\n", encoding="utf-8")
-        return path
+    def _of(self, *stages: Stage) -> list[str]:
+        return [line for line in self.entries if stage_of(line, self.post_data) in (*stages, "frame")]
 
 
-def stage_of(line: str) -> Stage | Literal["frame"]:
+def stage_of(line: str, post_data: Container[str]) -> Stage | Literal["frame"]:
     """Where a line of a listing belongs: what takes time can go in parallel, what depends on all of that must not.
 
-    A foreign key to a partitioned table needs the last index of its partitions attached, so attachments stand between indexes and
-    keys, in the archive's order; the comment on a key comes after it.
+    `post_data` names the entries of pg_restore's section of that name: a listing cut down does not tell of a comment. A foreign key to
+    a partitioned table needs the last index of its partitions attached, so attachments stand between indexes and keys, in the
+    archive's order; the comment on a key comes after it.
     """
     match = _ENTRY.match(line)
     rest = match["rest"] if match else ""
     if rest.startswith(_FRAME):
         return "frame"
+    if match is None or match["id"] not in post_data:
+        return "tables"
     if rest.startswith("FK CONSTRAINT "):
         return "keys"
     if rest.startswith("COMMENT ") and " CONSTRAINT " in rest:
@@ -176,9 +174,13 @@ def dump(connection: psycopg.Connection[Any], endpoint: Endpoint, move_set: Move
             endpoint,
             doing=f"Reading the structure of {endpoint.label()}",
         )
-        listing = tools.run("pg_restore", ["--list", "--verbose", file], doing="Reading the structure of the source")
+        listing, after = (
+            tools.run("pg_restore", ["--list", how, file], doing="Reading the structure of the source")
+            for how in ("--verbose", "--section=post-data")
+        )
         depends_on, tables = dependencies(listing)
-        yield Archive(tools, file, tuple(selected(listing, move_set.objects)), Path(folder), depends_on, tables)
+        post_data = frozenset(match["id"] for match, _ in _entries(after))
+        yield Archive(tools, file, tuple(selected(listing, move_set.objects)), Path(folder), post_data, depends_on, tables)
 
 
 def _exclusions(connection: psycopg.Connection[Any], move_set: MoveSet) -> list[str]:

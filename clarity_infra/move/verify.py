@@ -14,11 +14,13 @@ import psycopg
 from psycopg import sql
 
 from clarity_infra.connection import Endpoint
+from clarity_infra.errors import Refused
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.differences import Changes, Key, changed_keys
 from clarity_infra.move.digest import Digest, Grain, Method, RowTooLarge, digest, probed, without
 from clarity_infra.move.model import Move, MoveSet, Progress, Table
-from clarity_infra.move.names import Name
+from clarity_infra.move.names import Name, quoted
+from clarity_infra.move.pace import still
 from clarity_infra.move.queries import query
 from clarity_infra.move.rows import digest_tables, session
 from clarity_infra.move.sequences import State, read_sequences
@@ -111,19 +113,20 @@ def verify_move(move: Move, *, progress: Progress) -> Verification:
     """Verifies the move set of the source against the target as both are now, each in one snapshot; changes nothing.
 
     On a source that is being written to it finds what was written since the copy: that is what it is for. The target is read as its
-    owner, or as the admin where row security is forced.
+    owner, or as the admin where row security is forced there. Raises Refused where whoever reads a side may not see all of it.
     """
     with _frozen(move.source, None) as (source, source_snapshot):
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
-        forced = any(table.forced_row_security for table in move_set.tables)
-        role = None if forced else move.owner
+        role = None if _forced(move.target, move_set) else move.owner
         with _frozen(move.target, role) as (target, target_snapshot):
             method = probed(source, target)
             progress(f"Comparing {len(move_set.tables)} tables of {move.source.label()} and {move.target.label()}.")
             present = comparable(target, move_set)
-            a = digest_tables(lambda: _joined(move.source, None, source_snapshot), present, workers=move.workers, method=method, grains={})
+            with _readable(move.source, None), still(progress, "reading the source"):
+                a = digest_tables(lambda: _joined(move.source, None, source_snapshot), present, workers=move.workers, method=method, grains={})
             progress("The source is read.")
-            b = digest_tables(lambda: _joined(move.target, role, target_snapshot), present, workers=move.workers, method=method, grains={})
+            with _readable(move.target, role), still(progress, "reading the target"):
+                b = digest_tables(lambda: _joined(move.target, role, target_snapshot), present, workers=move.workers, method=method, grains={})
             progress("The target is read.")
             same = {name for name in a if a[name].value.split(":")[0] == b[name].value.split(":")[0]}
             return verify(
@@ -134,6 +137,34 @@ def verify_move(move: Move, *, progress: Progress) -> Verification:
                 source_digests={name: a[name] for name in same},
                 target_digests={name: b[name] for name in same},
             )
+
+
+def _forced(target: Endpoint, move_set: MoveSet) -> bool:
+    """Whether one of the tables binds even its owner to its policies."""
+    names = [table.name for table in move_set.tables]
+    with session(target, purpose="verify") as connection:
+        rows = connection.execute(
+            "SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " JOIN unnest(%s::text[], %s::text[]) AS w(schema, name) ON w.schema = n.nspname AND w.name = c.relname"
+            " WHERE c.relrowsecurity AND c.relforcerowsecurity",
+            ([name.schema for name in names], [name.name for name in names]),
+        ).fetchall()
+    return bool(rows)
+
+
+@contextlib.contextmanager
+def _readable(endpoint: Endpoint, role: str | None) -> Iterator[None]:
+    """Says what is missing where a side cannot be read as a whole: a privilege, or a way past row security."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        who = role or endpoint.user
+        raise Refused(
+            f'{endpoint.label()} cannot be read as a whole by "{who}": {error.diag.message_primary}.',
+            unchanged="Nothing was changed.",
+            remedy=f"GRANT the owner of its tables TO {quoted(who)} (WITH INHERIT TRUE), or where row security is forced"
+            f" ALTER ROLE {quoted(who)} BYPASSRLS; then run the same command again.",
+        ) from None
 
 
 @contextlib.contextmanager

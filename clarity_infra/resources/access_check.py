@@ -15,7 +15,7 @@ from clarity_infra.resources.base import ClarityProvider, Properties, say, witho
 class AccessCheckProvider(ClarityProvider):
     """Runs again whenever the stage, the password or the copy changes."""
 
-    compared = ("stage", "password", "copied", "user", "role", "database", "ownDatabaseOnly")
+    compared = ("stage", "password", "copied", "user", "role", "database", "ownDatabaseOnly", "reader")
 
     def create(self, props: Properties) -> CreateResult:
         return CreateResult(f"access-{props['user']}", self._checked(props))
@@ -32,6 +32,8 @@ class AccessCheckProvider(ClarityProvider):
             role=str(props["role"]),
             tables=[Name.parse(text) for text in props["tables"]],
             own_database_only=bool(props["ownDatabaseOnly"]),
+            owner=str(props.get("owner") or ""),
+            reader=str(props.get("reader") or ""),
         )
         say(f"access check: {len(found['allowed'])} things the application does work, {len(found['refused'])} others are refused")
         return {**without_provider(props), "found": found}

@@ -17,7 +17,10 @@ class ClaimProvider(ClarityProvider):
     At preview: refuses a database or role that somebody else made, and a change of names, tables or source once data was copied.
     """
 
-    compared = ("database", "target", "roles", "tables", "source", "tracking", "revision", "copying", "hyperdrive", "second", "reader", "passwordRevision")
+    compared = (
+        *("database", "target", "roles", "tables", "source", "tracking", "revision", "copying", "hyperdrive"),
+        *("second", "reader", "passwordRevision"),
+    )
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
         seen = {key: value for key, value in news.items() if not isinstance(value, Unknown)}  # the databases may be out of a preview's reach

@@ -42,9 +42,9 @@ class WayBackProvider(ClarityProvider):
 
 def _kept(olds: Properties, news: Properties) -> Properties:
     """The new properties, with everything recorded that may no longer be asked for, or could not be asked for at this preview."""
-    unseen = [key for key in (*_CREDENTIALS, *_CONFIG) if isinstance(news.get(key), Unknown)]
+    unseen = {key: olds.get(key) for key in (*_CREDENTIALS, *_CONFIG) if isinstance(news.get(key), Unknown)}
     frozen = [key for key in _CONFIG if news.get("copying")] + [key for key in (*_CREDENTIALS, *_CONFIG) if news.get("switched")]
-    return {**without_provider(news), **{key: olds[key] for key in (*unseen, *frozen) if olds.get(key)}}
+    return {**without_provider(news), **unseen, **{key: olds[key] for key in frozen if olds.get(key)}}
 
 
 class WayBack(Resource, module="clarity", name="WayBack"):

@@ -16,7 +16,8 @@ from sandbox.plugins.sdk import Complaint
 from sandbox.plugins.server import serve
 from sandbox.plugins.wire import Props
 
-_SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+# Those of the plugin's own documentation; whether its driver takes libpq's other two depends on its version.
+_SSLMODES = ("disable", "require", "verify-ca", "verify-full")
 _NOT_PROVIDED = (
     "awsRdsIamAuth",
     "awsRdsIamProfile",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import node_packages, source
+from sandbox import source
 from sandbox.node_packages import NodePackages
 from sandbox.postgres import Server
 from sandbox.worker import Release, Worker
@@ -22,12 +22,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and item.path.name != "test_migration_url.py":
             item.add_marker(pytest.mark.node)
-
-
-@pytest.fixture(scope="session")
-def packages() -> NodePackages:
-    """Node and the application's packages, installed where they are not."""
-    return node_packages.install(print)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,8 @@ def main() -> int:
     options = parser.parse_args()
     commands: tuple[Command, ...] = ("cut over",) if options.forward else ("cut over", "go back")
     heading = (
-        f"{'rows':>12} {'direction':<9} {'took s':>7} {'gap s':>6} {'waited':>7} {'refused':>8} {'writes/s':>9} {'carried':>8}  lost or twice"
+        f"{'rows':>12} {'direction':<9} {'took s':>7} {'gap s':>6} {'waited':>7} {'refused':>8} {'run says':>9} {'writes/s':>9}"
+        f" {'carried':>8}  lost or twice"
     )
     print(heading, flush=True)
     good = True
@@ -90,11 +91,23 @@ def _measure(stage: Stage, rows: int, command: Command, rate: float) -> bool:
     longest = max(told, key=lambda one: one.waited + one.refused)
     gap, speed = longest.waited + longest.refused, sum(one.written / one.seconds for one in told)
     print(
-        f"{rows:>12,} {command:<9} {took:>7.1f} {gap:>6.2f} {longest.waited:>7.2f} {longest.refused:>8.2f} {speed:>9.0f}"
+        f"{rows:>12,} {command:<9} {took:>7.1f} {gap:>6.2f} {longest.waited:>7.2f} {longest.refused:>8.2f}"
+        f" {_measured(stage, command):>9} {speed:>9.0f}"
         f" {_carried(stage, command):>8}  {'; '.join(wrong[:5]) or 'none'}",
         flush=True,
     )
     return not wrong and (command != "cut over" or gap <= LIMIT)
+
+
+def _measured(stage: Stage, command: Command) -> str:
+    """Waited and refused as the run's own evidence has them; of the way back none is kept in a database."""
+    if command != "cut over":
+        return "-"
+    with stage.root("source") as connection:
+        row = connection.execute(
+            "SELECT facts FROM clarity_infra.clarity_infra_journal WHERE step = 'cut over' ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+    return f"{row[0]['waited_seconds']:.2f}+{row[0]['sessions_ended_after']:.2f}" if row else "-"
 
 
 def _carried(stage: Stage, command: Command) -> int:

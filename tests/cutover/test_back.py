@@ -47,8 +47,10 @@ def test_no_write_is_lost_on_the_way_back(scene: Scene) -> None:
         import time
 
         time.sleep(0.5)
-        scene.go_back()
+        evidence = scene.go_back()
         time.sleep(0.5)
+    assert 0 < evidence["waited_seconds"] + evidence["refused_seconds"] <= writer.gap() + 0.5
+    assert any("until the application was sent to the old database" in line for line in scene.said)
     rows = dict(scene.on_source("SELECT place, title FROM public.requests WHERE place >= 100000"))
     assert not writer.problems
     assert rows == {key: text for key, text in writer.last.items() if text is not None}

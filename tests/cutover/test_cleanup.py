@@ -84,6 +84,25 @@ def test_exactly_the_set_goes_and_comes_back(scene: Scene, tmp_path: Path) -> No
     assert scene.contents("source") == after
 
 
+def test_what_was_kept_is_not_made_again_whatever_its_name(scene: Scene, tmp_path: Path) -> None:
+    """A listing of pg_restore's shows names unquoted, with spaces for line breaks, and calls a domain what the catalogs call a type."""
+    for run in (scene.on_source, scene.on_target):
+        run(
+            'CREATE SCHEMA IF NOT EXISTS "s.c h"; CREATE TYPE "s.c h"."odd ""type\n%s" AS ENUM (\'x\');'
+            ' CREATE DOMAIN "s.c h"."a.domain" AS int; CREATE SEQUENCE "s.c h"."a ""sequence";'
+            ' ALTER TABLE public.log ADD a "s.c h"."odd ""type\n%s", ADD b "s.c h"."a.domain",'
+            ' ADD c bigint DEFAULT nextval(\'"s.c h"."a ""sequence"\')'
+        )
+    scene.on_source(
+        'CREATE TABLE public.not_ours (a "s.c h"."odd ""type\n%s", b "s.c h"."a.domain", c bigint DEFAULT nextval(\'"s.c h"."a ""sequence"\'))'
+    )
+    scene.cut_over()
+    evidence = cleaned_up(scene, tmp_path)
+    assert len(evidence["kept"]) == 3
+    restore(scene.move, Path(evidence["backup"]), run=uuid.uuid4(), progress=scene.said.append)
+    assert "log" in relations(scene)
+
+
 def test_what_depends_on_the_set_stops_it_with_its_name(scene: Scene, tmp_path: Path) -> None:
     scene.cut_over()
     scene.on_source("CREATE VIEW public.theirs AS SELECT id FROM public.requests")

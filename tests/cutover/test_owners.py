@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -20,7 +19,8 @@ from sandbox.postgres import Server
 from tests.cutover.scene import WRITES, Scene
 
 OWNED = """
-SELECT c.relkind::text, c.oid::regclass::text, c.relowner::regrole::text, ARRAY(SELECT a::text FROM unnest(c.relacl) AS a ORDER BY 1)::text FROM pg_class c
+SELECT c.relkind::text, c.oid::regclass::text, c.relowner::regrole::text, ARRAY(SELECT a::text FROM unnest(c.relacl) AS a ORDER BY 1)::text
+ FROM pg_class c
  WHERE c.relnamespace::regnamespace::text IN ('public', 'drizzle') AND c.relkind IN ('r', 'S') AND c.relname NOT LIKE 'clarity_infra%'
 UNION ALL SELECT 'type', t.oid::regtype::text, t.typowner::regrole::text, t.typacl::text FROM pg_type t
  WHERE t.typtype = 'e' AND t.typnamespace = 'public'::regnamespace
@@ -35,7 +35,13 @@ APPLICATION = '"app; DROP ""x"" %s"'
 
 
 @pytest.fixture
-def keepers(server: Server, server15: Server) -> Iterator[Callable[[Scene], tuple[str, str]]]:
+def homes(new_scene: Callable[..., Scene], server: Server, request: pytest.FixtureRequest) -> Callable[[int], Scene]:
+    """A scene on a server of a major version."""
+    return lambda version: new_scene(on=server if version == 18 else request.getfixturevalue("server15"))
+
+
+@pytest.fixture
+def keepers() -> Iterator[Callable[[Scene], tuple[str, str]]]:
     """Gives a scene's tables to two other roles, one of them with an odd name, and lets the application's role in."""
     made: list[tuple[Server, str]] = []
 
@@ -58,7 +64,8 @@ def keepers(server: Server, server15: Server) -> Iterator[Callable[[Scene], tupl
                 root.execute(sql.SQL("ALTER {} OWNER TO {}").format(sql.SQL(text), sql.Identifier(names[odd])))
             root.execute(
                 sql.SQL(
-                    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0};"
+                    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {0};"
+                    " GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {0};"
                     " GRANT UPDATE (title) ON public.requests TO {0} WITH GRANT OPTION; GRANT SELECT ON public.team TO PUBLIC;"
                     " REVOKE ALL ON FUNCTION public.note() FROM PUBLIC"
                 ).format(sql.SQL(APPLICATION))
@@ -98,15 +105,9 @@ def let_read(scene: Scene) -> None:
     [(18, True), (18, False), pytest.param(15, True, marks=pytest.mark.pg15)],
 )
 def test_there_and_back_and_gone_and_restored(
-    new_scene: Callable[..., Scene],
-    keepers: Callable[[Scene], tuple[str, str]],
-    server: Server,
-    server15: Server,
-    tmp_path: Path,
-    version: int,
-    inherit: bool,
+    homes: Callable[[int], Scene], keepers: Callable[[Scene], tuple[str, str]], tmp_path: Path, version: int, inherit: bool
 ) -> None:
-    scene = new_scene(on=server if version == 18 else server15)
+    scene = homes(version)
     join(scene, keepers(scene), inherit=inherit)
     if not inherit:
         let_read(scene)
@@ -155,12 +156,9 @@ def test_an_admin_that_is_no_member_is_told_the_statement(scene: Scene, keepers:
     assert refusals(scene) == []
 
 
-@pytest.mark.pg15
-@pytest.mark.parametrize("version", [15, 18])
-def test_an_admin_that_inherits_nothing_is_told_the_statement(
-    new_scene: Callable[..., Scene], server: Server, server15: Server, version: int
-) -> None:
-    scene = new_scene(on=server if version == 18 else server15)
+@pytest.mark.parametrize("version", [18, pytest.param(15, marks=pytest.mark.pg15)])
+def test_an_admin_that_inherits_nothing_is_told_the_statement(homes: Callable[[int], Scene], version: int) -> None:
+    scene = homes(version)
     with scene.server.connect() as root:
         root.execute(sql.SQL("ALTER ROLE {} NOINHERIT").format(sql.Identifier(scene.move.source.user)))
     blockers = [blocker for blocker in survey(scene.move).blockers if "NOINHERIT" in blocker.reason]
@@ -196,5 +194,3 @@ def test_administering_a_role_is_not_acting_as_it(scene: Scene, keepers: Callabl
         refusals(scene)
     with scene.move.source.connect() as admin:
         admin.execute(str(raised.value).split("What to do: ")[1].split(", or use")[0])
-
-

@@ -177,6 +177,7 @@ def test_a_reader_that_does_not_let_go_leaves_triggers_that_do_nothing(scene: Sc
         assert scene.cut_over()["proved"]
         scene.on_target("UPDATE public.requests SET title = 'x'")
     assert [name for name in ours_on_target(scene) if "ledger" in name]
+    assert any("which does nothing any more" in line for line in status(scene.move, target_exists=True).lines())
     scene.on_target("DELETE FROM public.messages")
     scene.cut_over()
     assert ours_on_target(scene) == []

@@ -13,6 +13,7 @@ import psycopg
 
 from sandbox.cloudflare import Fault
 from sandbox.cloudflare.faults import WRITES
+from sandbox.postgres import ServerError
 from tests.faults.stage import DISK_MB, Run, Side, Stage
 
 Break = Callable[[Stage, Run], None]
@@ -22,6 +23,7 @@ LASTS = 8.0
 
 _OTHERS_TRY = 1.0
 _ALL = 99
+_PRESSED_AGAIN = 0.03
 
 
 class Surprise(AssertionError):
@@ -31,6 +33,18 @@ class Surprise(AssertionError):
 def kill_run(_stage: Stage, run: Run) -> None:
     """The provider's process is killed."""
     os.kill(run.pid, signal.SIGKILL)
+
+
+def interrupt_run(times: int) -> Break:
+    """Somebody presses Ctrl-C, or twice where the first has not ended it yet."""
+
+    def fault(_stage: Stage, run: Run) -> None:
+        for _ in range(times):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(run.pid, signal.SIGINT)
+            time.sleep(_PRESSED_AGAIN)
+
+    return fault
 
 
 def stop_run(stage: Stage, run: Run) -> None:
@@ -118,6 +132,46 @@ def full_disk(stage: Stage, run: Run) -> None:
         run.over(LASTS)
     finally:
         ballast.unlink()
+
+
+def full_log(side: Side) -> Break:
+    """The disk under one server's write-ahead log is full: it ends all sessions, and does not come back before there is room."""
+
+    def fault(stage: Stage, run: Run) -> None:
+        assert stage.wal is not None
+        ballast = stage.wal / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(8192))
+        try:
+            run.go_on()
+            ended = time.monotonic() + LASTS
+            with contextlib.suppress(psycopg.Error), stage.root(side) as writer:
+                while time.monotonic() < ended:  # the segments that are there already are used up first
+                    writer.execute("SELECT pg_logical_emit_message(false, 'harness', repeat('x', 1000000))")
+            _wait_until(ended)
+        finally:
+            ballast.unlink()
+        _start_again(stage, side)
+
+    return fault
+
+
+def _wait_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _start_again(stage: Stage, side: Side) -> None:
+    """Somebody starts a server that gave up; one that is on its way is waited for."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            stage.servers[side].start()
+            return
+        except ServerError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def cloudflare(kind: str, *, status: int = 500, count: int = _ALL, reads: bool = False) -> Break:

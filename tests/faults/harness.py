@@ -40,6 +40,7 @@ class Case:
     fault: Break | None
     two_servers: bool = False
     small_disk: Side | None = None
+    small_log: Side | None = None
     api: tuple[Fault, ...] = ()
     bug: Bug | None = None
 
@@ -80,11 +81,13 @@ HEADINGS = ("command", "point", "fault", "servers", "run", "gap s", "writes", "o
 def try_out(house: House, case: Case) -> Result:
     """Runs one case from its stage to its account."""
     result, started = Result(case), time.monotonic()
-    if case.small_disk and house.disk is None:
+    if (case.small_disk or case.small_log) and house.disk is None:
         result.skipped = house.disk_reason
         return result
     try:
-        with house.stage(two_servers=case.two_servers, cut_over=case.command != "cut over", small_disk=case.small_disk) as stage:
+        with house.stage(
+            two_servers=case.two_servers, cut_over=case.command != "cut over", small_disk=case.small_disk, small_log=case.small_log
+        ) as stage:
             _play(stage, case, result)
     except Surprise as surprise:
         result.findings.append(str(surprise))
@@ -200,6 +203,8 @@ def every_case(points: dict[Command, list[str]]) -> Iterator[Case]:
     yield from _cloudflare_fails()
     for command, point, side in _DISKS:
         yield Case(command, point, f"disk of the {side} full", breakage.full_disk, small_disk=side)
+    for command, point, side in _LOGS:
+        yield Case(command, point, f"disk of the {side}'s log full", breakage.full_log(side), two_servers=True, small_log=side)
 
 
 def _killed(points: dict[Command, list[str]]) -> Iterator[Case]:
@@ -210,6 +215,8 @@ def _killed(points: dict[Command, list[str]]) -> Iterator[Case]:
         for number, point in enumerate(reached):
             if command != "undo" or point == "before the source is tidied" or "source" in point:
                 yield Case(command, point, "run killed", breakage.kill_run, two_servers=number % 3 == 2)
+                for times in (1, 2):
+                    yield Case(command, point, ("Ctrl-C", "Ctrl-C twice")[times - 1], breakage.interrupt_run(times), two_servers=number % 3 == 1)
     trouble = breakage.api_fault("status")
     for command, point in (
         ("cut over", "switch answered with an error"),
@@ -258,6 +265,13 @@ _DISKS: tuple[tuple[Command, str, Side], ...] = (
     ("cut over", "source locked", "target"),
     ("cut over", "capture installed", "source"),
     ("go back", "before bring back", "source"),
+)
+
+
+_LOGS: tuple[tuple[Command, str, Side], ...] = (
+    ("cut over", "before the fence is committed", "target"),
+    ("cut over", "source locked", "source"),
+    ("go back", "before the source is opened", "source"),
 )
 
 

@@ -10,16 +10,16 @@ _CHUNK = 1 << 16
 
 
 class Link:
-    """Listens on `port` of the loopback address and passes bytes to and from `server_port`, until it is `cut`.
+    """Listens on `port` of `address`, the loopback one where none is given, and passes bytes to and from `server_port`, until it is `cut`.
 
     While it is cut nothing arrives on either side, not even the end of a connection; `mend` lets through what was held up.
     """
 
-    def __init__(self, server_port: int) -> None:
-        self.server_port = server_port
+    def __init__(self, server_port: int, address: str = "127.0.0.1") -> None:
+        self.server_port, self.address = server_port, address
         self._passing = threading.Event()
         self._passing.set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server((address, 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self._ends: set[socket.socket] = set()
         threading.Thread(target=self._accept, name="link", daemon=True).start()

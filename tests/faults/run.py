@@ -1,7 +1,8 @@
 """One command in a process of its own, as the dynamic provider runs it; it tells where it is, and waits there when asked to.
 
 Messages to the parent are pairs: ("at", point), ("said", line), ("done", ""), ("refused", text) for an error that is told to the
-user, ("crashed", text) for any other. At the point of the order it waits for one message before it goes on.
+user, ("interrupted", "") where somebody pressed Ctrl-C, ("crashed", text) for any other. At the point of the order it waits for one
+message before it goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from clarity_infra.move.cleanup import clean_up, restore
 from clarity_infra.move.cutover import cut_over
 from clarity_infra.move.migrations import Migrations
 from clarity_infra.move.model import Move
+from tests.faults.network import join
 
 Command = Literal["cut over", "go back", "undo", "clean up", "restore"]
 Bug = Literal["fence after the switch", "sync skipped", "carry skipped"]
@@ -36,7 +38,7 @@ API_PATIENCE = 1.5
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What the process is to do. `point`: where it waits for its parent; empty: nowhere."""
+    """What the process is to do. `point`: where it waits for its parent; empty: nowhere. `namespace`: the network it is in."""
 
     command: Command
     move: Move
@@ -51,6 +53,7 @@ class Order:
     point: str = ""
     bug: Bug | None = None
     lock_budget: float = 60.0
+    namespace: str = ""
 
     def switch(self) -> OriginSwitch:
         """What the resource builds from its properties."""
@@ -61,6 +64,8 @@ class Order:
 def carry_out(parent: Connection, order: Order) -> None:
     """The process's whole life."""
     os.setsid()  # a terminal's Ctrl-C is the harness's affair
+    if order.namespace:
+        join(order.namespace)
     hyperdrive_api._TIMEOUT = API_PATIENCE
     waited = False
 
@@ -79,6 +84,8 @@ def carry_out(parent: Connection, order: Order) -> None:
         parent.send(("done", ""))
     except ClarityError as error:
         parent.send(("refused", str(error)))
+    except KeyboardInterrupt:
+        parent.send(("interrupted", ""))
     except BaseException:
         parent.send(("crashed", traceback.format_exc()))
 

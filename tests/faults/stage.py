@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
@@ -29,6 +30,7 @@ from sandbox.cloudflare import CloudflareApi
 from sandbox.postgres import UNLOGGED_SPEED, Server, ServerError
 from tests.cutover.scene import ROWS, STRUCTURE, TABLES, copy_rows, migrations_folder
 from tests.faults.link import Link
+from tests.faults.network import Cable, NoNamespace, namespace
 from tests.faults.run import Bug, Command, Order, carry_out
 
 Side = Literal["source", "target"]
@@ -36,6 +38,7 @@ SIDES: tuple[Side, ...] = ("source", "target")
 ACCOUNT = "f" * 32
 ADMIN, OWNER, PASSWORD = "admin", "app", "stage"
 DISK_MB = 40
+LOG_MB = 128
 
 # A server that loses an acknowledged commit when one of its processes dies would be blamed on the program.
 _SETTINGS = {**UNLOGGED_SPEED, "synchronous_commit": "on", "shared_buffers": "32MB", "max_connections": "80", "autovacuum_naptime": "1h"}
@@ -47,11 +50,12 @@ class Stage:
 
     servers: dict[Side, Server]
     databases: dict[Side, str]
-    links: dict[Side, Link]
+    links: dict[Side, Link | Cable]
     api: CloudflareApi
     config: str
     order: Order
     disk: Path | None = None
+    wal: Path | None = None
 
     def root(self, side: Side) -> psycopg.Connection[Any]:
         """A superuser's session that goes round every link."""
@@ -198,21 +202,22 @@ class House:
         self.folder.chmod(0o755)
         self._stack = contextlib.ExitStack()
         self._numbers = itertools.count(1)
-        self._made: set[tuple[Side, bool, bool]] = set()
-        self.disk_reason = ""
+        self._made: set[tuple[str, bool]] = set()
+        self.disk_reason, self.network_reason = "", ""
+        self._namespace = ""
+        self._cables: dict[Side, Cable] = {}
+        self._small_log: tuple[Server, Path] | None = None
 
     def __enter__(self) -> House:
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self.servers = [Server(self.folder / name, settings=self._settings) for name in ("one", "two")]
-        for server in self.servers:
-            self._stack.callback(server.remove)
-            server.start()
-            with server.connect() as root:
-                root.execute(f"CREATE ROLE {ADMIN} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
-            with server.connect("postgres", ADMIN, PASSWORD) as admin:
-                admin.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
-                admin.execute(f"GRANT {OWNER} TO {ADMIN}")
+        self._network()
+        self.servers = [self._server("one"), self._server("two")]
         self.api = self._stack.enter_context(CloudflareApi(self.folder / "cloudflare", token="token", max_configs=100))
+        self._api_url = self.api.base_url
+        if self._namespace:
+            way = Link(urlsplit(self.api.base_url).port or 0, self._api_address)
+            self._stack.callback(way.close)
+            self._api_url = self.api.base_url.replace(f"127.0.0.1:{way.server_port}", f"{way.address}:{way.port}")
         self.migrations = self.folder / "drizzle"
         migrations_folder(self.migrations)
         self.disk = self._small_disk()
@@ -221,30 +226,69 @@ class House:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _network(self) -> None:
+        """A namespace for the runs, with a cable to each side and one to Cloudflare; says why there is none, if so."""
+        try:
+            self._namespace, (source, target, api) = self._stack.enter_context(namespace(3))
+        except NoNamespace as error:
+            self.network_reason = str(error)
+            print(f"partitions are made by a proxy, not by a network namespace: {error}")
+            return
+        self._cables, self._api_address = {"source": source, "target": target}, api.address
+
+    def _server(self, name: str) -> Server:
+        listens = ",".join(["127.0.0.1", *(cable.address for cable in self._cables.values())])
+        server = Server(self.folder / name, settings={**self._settings, "listen_addresses": listens})
+        self._stack.callback(server.remove)
+        server.start()
+        with server.connect() as root:
+            with (server.data_path / "pg_hba.conf").open("a") as rules:
+                rules.writelines(f"host all all {cable.address}/30 scram-sha-256\n" for cable in self._cables.values())
+            root.execute("SELECT pg_reload_conf()")
+            root.execute(f"CREATE ROLE {ADMIN} LOGIN CREATEROLE CREATEDB PASSWORD '{PASSWORD}'")
+        with server.connect("postgres", ADMIN, PASSWORD) as admin:
+            admin.execute(f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
+            admin.execute(f"GRANT {OWNER} TO {ADMIN}")
+        return server
+
     @contextlib.contextmanager
-    def stage(self, *, two_servers: bool, cut_over: bool = False, small_disk: Side | None = None) -> Iterator[Stage]:
-        """A stage as after a copy, or as after a cut-over; `small_disk`: that side's database lies on a disk that can be filled."""
+    def stage(
+        self, *, two_servers: bool, cut_over: bool = False, small_disk: Side | None = None, small_log: Side | None = None
+    ) -> Iterator[Stage]:
+        """A stage as after a copy, or as after a cut-over.
+
+        `small_disk`: that side's database lies on a disk that can be filled; `small_log`: that side is a server of its own, whose
+        write-ahead log lies on such a disk.
+        """
         with contextlib.ExitStack() as stack:
-            built = self._build(stack, two_servers=two_servers, cut_over=cut_over, small_disk=small_disk)
+            servers: dict[Side, Server] = {"source": self.servers[0], "target": self.servers[1 if two_servers else 0]}
+            place, wal = "two" if two_servers else "one", None
+            if small_log is not None:
+                servers[small_log], wal = self.server_with_small_log()
+                place = f"log_{small_log}"
+            built = self._build(stack, servers, place, cut_over=cut_over, small_disk=small_disk)
+            built.wal = wal
             yield built
 
-    def _build(self, stack: contextlib.ExitStack, *, two_servers: bool, cut_over: bool, small_disk: Side | None) -> Stage:
-        servers: dict[Side, Server] = {"source": self.servers[0], "target": self.servers[1 if two_servers else 0]}
-        self._prepare(servers, two_servers, cut_over)
+    def _build(self, stack: contextlib.ExitStack, servers: dict[Side, Server], place: str, *, cut_over: bool, small_disk: Side | None) -> Stage:
+        self._prepare(servers, place, cut_over)
         number = next(self._numbers)
         databases: dict[Side, str] = {"source": f"old_{number}", "target": f"clarity_{number}"}
         for side in SIDES:
             where = small_disk if small_disk == side else None
-            self._database(servers[side], databases[side], _template(side, two_servers, cut_over), on_disk=where is not None)
+            self._database(servers[side], databases[side], _template(side, place, cut_over), on_disk=where is not None)
             stack.callback(_drop, servers[side], databases[side])
         made = self._stage(stack, servers, databases, sent_to="target" if cut_over else "source")
         made.disk = self.disk if small_disk else None
         return made
 
     def _stage(self, stack: contextlib.ExitStack, servers: dict[Side, Server], databases: dict[Side, str], *, sent_to: Side) -> Stage:
-        links: dict[Side, Link] = {side: Link(servers[side].port) for side in SIDES}
-        for link in links.values():
+        ends: dict[Side, tuple[str, int]] = {side: (cable.address, servers[side].port) for side, cable in self._cables.items()}
+        links: dict[Side, Link | Cable] = dict(self._cables)
+        for side in SIDES if not ends else ():
+            link = Link(servers[side].port)
             stack.callback(link.close)
+            links[side], ends[side] = link, (link.address, link.port)
         users: dict[Side, str] = {"source": ADMIN, "target": OWNER}
         origins = {side: Origin("127.0.0.1", servers[side].port, databases[side], users[side], PASSWORD) for side in SIDES}
         config = self.api.configs.create(
@@ -255,34 +299,35 @@ class House:
         backup = self.folder / f"backup-{databases['source']}"
         order = Order(
             "cut over",
-            _move({side: links[side].port for side in SIDES}, databases),
+            _move(ends, databases),
             self.migrations,
             ACCOUNT,
             self.api.token,
-            self.api.base_url,
+            self._api_url,
             config["id"],
             origins["source"],
             origins["target"],
             backup,
+            namespace=self._namespace,
         )
         stack.callback(shutil.rmtree, backup, ignore_errors=True)
         return Stage(servers, databases, links, self.api, config["id"], order)
 
     # Templates
 
-    def _prepare(self, servers: dict[Side, Server], two_servers: bool, cut_over: bool) -> None:
-        key: tuple[Side, bool, bool] = ("source", two_servers, cut_over)
+    def _prepare(self, servers: dict[Side, Server], place: str, cut_over: bool) -> None:
+        key = (place, cut_over)
         if key in self._made:
             return
-        names: dict[Side, str] = {side: _template(side, two_servers, cut_over) for side in SIDES}
+        names: dict[Side, str] = {side: _template(side, place, cut_over) for side in SIDES}
         if not cut_over:
             for side in SIDES:
                 self._database(servers[side], names[side], "template0")
-            _fill(_move({side: servers[side].port for side in SIDES}, names))
+            _fill(_move({side: ("127.0.0.1", servers[side].port) for side in SIDES}, names))
         else:
-            self._prepare(servers, two_servers, False)
+            self._prepare(servers, place, False)
             for side in SIDES:
-                self._database(servers[side], names[side], _template(side, two_servers, False))
+                self._database(servers[side], names[side], _template(side, place, False))
             with contextlib.ExitStack() as stack:
                 run = self._stage(stack, servers, names, sent_to="source").start("cut over")
                 if run.wait() != "done":
@@ -333,13 +378,37 @@ class House:
             self._stack.callback(server.stop)
         return disk
 
+    def server_with_small_log(self) -> tuple[Server, Path]:
+        """A server whose write-ahead log lies on a disk that can be filled, and that disk; made once. Needs a `disk`."""
+        if self._small_log is None:
+            assert self.disk is not None
+            server, disk = self._server("small-log"), self.folder / "log-disk"
+            disk.mkdir()
+            size = f"size={LOG_MB}m,mode=0755"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", str(disk)], capture_output=True, text=True, check=True)
+            self._stack.callback(subprocess.run, ["umount", "-l", str(disk)], check=False)
+            self._stack.callback(server.stop)
+            with server.connect() as root:
+                # A few segments, so that the disk has room for what an ordinary case writes.
+                for setting in ("max_wal_size = '48MB'", "min_wal_size = '32MB'"):
+                    root.execute(f"ALTER SYSTEM SET {setting}".encode())
+            server.stop()
+            log, owner = server.data_path / "pg_wal", server.data_path.stat()
+            shutil.move(log, disk / "pg_wal")
+            log.symlink_to(disk / "pg_wal")
+            for path in (disk / "pg_wal", *(disk / "pg_wal").rglob("*")):
+                os.chown(path, owner.st_uid, owner.st_gid)
+            server.start()
+            self._small_log = server, disk
+        return self._small_log
 
-def _template(side: Side, two_servers: bool, cut_over: bool) -> str:
-    return f"{side}_{'two' if two_servers else 'one'}_{'moved' if cut_over else 'copied'}"
+
+def _template(side: Side, place: str, cut_over: bool) -> str:
+    return f"{side}_{place}_{'moved' if cut_over else 'copied'}"
 
 
-def _move(ports: dict[Side, int], databases: dict[Side, str]) -> Move:
-    ends = {side: Endpoint("127.0.0.1", ports[side], databases[side], ADMIN, PASSWORD, sslmode="disable") for side in SIDES}
+def _move(places: dict[Side, tuple[str, int]], databases: dict[Side, str]) -> Move:
+    ends = {side: Endpoint(*places[side], databases[side], ADMIN, PASSWORD, sslmode="disable") for side in SIDES}
     return Move("dev", ends["source"], ends["target"], OWNER, tuple(Name("public", table) for table in TABLES), workers=2)
 
 

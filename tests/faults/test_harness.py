@@ -24,6 +24,8 @@ SHORT = (
     Case("go back", "before switch to source", "Cloudflare accepts, no answer", breakage.cloudflare("drop", count=1)),
     Case("go back", "before the source is opened", "run killed", breakage.kill_run),
     Case("clean up", "before the drop is committed", "run killed", breakage.kill_run),
+    Case("cut over", "rest carried", "network to the source cut", breakage.partition("source"), two_servers=True),
+    Case("go back", "before the source is opened", "disk of the source's log full", breakage.full_log("source"), small_log="source"),
 )
 
 

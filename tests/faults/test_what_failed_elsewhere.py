@@ -5,10 +5,12 @@ The reports are of Vitess (github.com/vitessio/vitess), whose MoveTables does fo
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -190,3 +192,17 @@ def test_evidence_shows_its_age(house: House) -> None:
         shown = status(stage.order.move, target_exists=True)
         assert any(", 26 h " in line and line.endswith(" old") for line in shown.lines()), shown.lines()
         assert shown.json()["evidence_age_seconds"] >= 26 * 3600
+
+
+def test_every_row_of_the_table_names_tests_that_exist() -> None:
+    """The table in docs/faults.md, by which a reader finds the test of a report."""
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "faults.md").read_text(encoding="utf-8").split("## What failed in the best systems there are")[1].split("\n## ")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "what happened there" not in line]
+    assert len(rows) >= 8
+    for row in rows:
+        named = re.findall(r"`(?:([\w/]+\.py)(?:::)?)?(test_\w+)?`", row.split(" | ")[-1])
+        assert named, row
+        for file, test in named:
+            source = (root / (file or "tests/faults/test_what_failed_elsewhere.py")).read_text(encoding="utf-8")
+            assert not test or f"def {test}(" in source, row

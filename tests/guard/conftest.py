@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clarity_infra.__main__ import main
 from sandbox.engine import Engine
 from sandbox.stack import PROJECT, Sandbox
 from tests.end_to_end.conftest import new_sandbox
@@ -19,8 +22,6 @@ from tests.end_to_end.conftest import new_sandbox
 __all__ = ["new_sandbox"]
 
 VIOLATIONS = Path(__file__).parent / "violations"
-
-Preview = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,31 +45,30 @@ def run_preview(engine: Engine, *arguments: str) -> subprocess.CompletedProcess[
     )
 
 
-def guard(preview: str, *arguments: str) -> tuple[int, dict[str, object]]:
-    """Exit status and answer of `python -m clarity_infra guard`."""
-    command = [sys.executable, "-m", "clarity_infra", "guard", "--json", *arguments, "-"]
-    done = subprocess.run(command, cwd=PROJECT, input=preview, capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr
-    answer: dict[str, object] = json.loads(done.stdout)
-    return done.returncode, answer
+def guard(preview: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and answer of `python -m clarity_infra guard --json`."""
+    said = io.StringIO()
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file, contextlib.redirect_stdout(said):
+        file.write(preview)
+        file.flush()
+        code = main(["guard", "--json", *arguments, file.name])
+    answer: dict[str, Any] = json.loads(said.getvalue())
+    return code, answer
 
 
 @pytest.fixture(scope="module")
-def violating(new_sandbox: Callable[..., Sandbox], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Engine]]:
-    """The engine on the program that breaks the rule of a case: `violating("plain-url")`."""
-    sandbox = new_sandbox(rows=10)
+def violating(new_sandbox: Callable[..., Sandbox], tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The engine on the program that breaks every rule."""
+    sandbox = new_sandbox(rows=200)
     folder = tmp_path_factory.mktemp("violations")
     shutil.copytree(VIOLATIONS, folder / "program")
-    environment = {**sandbox.engine.environment, "PULUMI_BACKEND_URL": f"file://{folder}"}
+    own = {"PULUMI_BACKEND_URL": f"file://{folder}", "PYTHONPATH": str(PROJECT)}
     engine = Engine(
-        sandbox.engine.cli, folder / "program", stack="violations", config_file=folder / "Pulumi.violations.yaml", environment=environment
+        sandbox.engine.cli,
+        folder / "program",
+        stack="violations",
+        config_file=folder / "Pulumi.violations.yaml",
+        environment={**sandbox.engine.environment, **own},
     )
     engine.make_stack()
-    before = engine.config_file.read_text()
-
-    def with_case(case: str) -> Engine:
-        engine.config_file.write_text(f"{before.rstrip()}\nconfig:\n  clarity-infra:case: {case}\n")
-        return engine
-
-    yield with_case
-    assert os.environ.get("PULUMI_BACKEND_URL") is None or folder.exists()
+    return engine

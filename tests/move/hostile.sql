@@ -214,6 +214,21 @@ break" (id integer PRIMARY KEY);
 COMMENT ON TABLE "a
 break" IS 'the name has a line break';
 
+-- Operators and text search
+CREATE FUNCTION same_length(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT pg_catalog.length($1) = pg_catalog.length($2) $$;
+CREATE OPERATOR === (FUNCTION = same_length, LEFTARG = text, RIGHTARG = text, COMMUTATOR = ===, RESTRICT = eqsel);
+CREATE TEXT SEARCH DICTIONARY passing (TEMPLATE = simple, ACCEPT = false);
+CREATE TEXT SEARCH CONFIGURATION plain_words (PARSER = "default");
+ALTER TEXT SEARCH CONFIGURATION plain_words ADD MAPPING FOR asciiword, word WITH passing, simple;
+COMMENT ON TEXT SEARCH CONFIGURATION plain_words IS 'words';
+CREATE TABLE searched (
+    id integer PRIMARY KEY,
+    v text CONSTRAINT "four letters" CHECK (v === 'four'),
+    w tsvector GENERATED ALWAYS AS (to_tsvector('plain_words', coalesce(v, ''))) STORED
+);
+INSERT INTO searched (id, v) VALUES (1, 'word'), (2, NULL);
+CREATE INDEX searched_w ON searched USING gin (w);
+
 -- Values
 CREATE TABLE "values" (
     id integer PRIMARY KEY, n numeric, f double precision, r real, d date, ts timestamp, tz timestamptz, i interval, t text, c char(5),

@@ -144,6 +144,26 @@ def test_nothing_stands_in_the_way_of_plain_tables_and_sharing_is_reported(scene
     assert looked.json()["blockers"] == []
 
 
+def test_statements_that_are_put_together_at_run_time_are_said_to_be_unread(scene: Scene) -> None:
+    scene.run_source(SCHEMA)
+    scene.run_source(
+        """
+        CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE format('DELETE FROM %I', TG_ARGV[0]); RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f('other');
+        CREATE FUNCTION stays() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DELETE FROM ' || 'a'; END $$;
+        CREATE FUNCTION plain() RETURNS void LANGUAGE plpgsql AS
+            $$ BEGIN -- execute
+            CREATE TRIGGER made BEFORE INSERT ON pg_temp.x FOR EACH ROW EXECUTE FUNCTION public.nothing(); END $$
+        """
+    )
+    looked = survey(scene.move("a", "b"))
+    assert looked.blockers == ()
+    unread = [note for note in looked.notes if "run time" in note]
+    assert [("public.f()" in note, "public.stays()" in note) for note in unread] == [(True, False), (False, True)]
+    assert "plain()" not in "".join(unread)
+    assert "public.f()" in looked.text()
+
+
 @pytest.mark.parametrize(
     ("tables", "error", "words"),
     [

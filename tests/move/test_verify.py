@@ -144,6 +144,22 @@ MUTATIONS = {
     "a composite's attribute": ('ALTER TYPE public.pair RENAME ATTRIBUTE "Right Part" TO r', "type public.pair: its attributes"),
     "a partition detached": (f"ALTER TABLE public.measured DETACH PARTITION {ODD}.measured_2", f"table {ODD}.measured_2: its partition bound"),
     "an inheritance child let go": ("ALTER TABLE public.bat NO INHERIT public.animal", "table public.bat: its parents"),
+    "an operator's estimator": (
+        "ALTER OPERATOR public.=== (text, text) SET (RESTRICT = NONE)",
+        "operator public.===(pg_catalog.text,pg_catalog.text): its operator",
+    ),
+    "a text search mapping": (
+        "ALTER TEXT SEARCH CONFIGURATION public.plain_words DROP MAPPING FOR word",
+        "text search configuration public.plain_words: its mappings",
+    ),
+    "a text search dictionary's option": (
+        "ALTER TEXT SEARCH DICTIONARY public.passing (ACCEPT = true)",
+        "text search dictionary public.passing: its options",
+    ),
+    "an owner of a text search dictionary": (
+        "ALTER TEXT SEARCH DICTIONARY public.passing OWNER TO postgres",
+        'text search dictionary public.passing: it belongs to "postgres"',
+    ),
     "two cells of 1,200 exchanged": ("UPDATE public.very_wide SET column_1 = 2, column_2 = 1", "table public.very_wide"),
     "two cells of one column exchanged, of a type hashed as stored": (
         "UPDATE public.sequences SET c = 3 - c",

@@ -194,6 +194,29 @@ def test_the_sandboxs_api_and_the_stand_in_understand_each_other(recorded_server
         assert engine.refresh(updated) is None
 
 
+def test_an_origin_behind_access_is_adopted_and_keeps_its_secret(recorded_server: Server, served: Served, tmp_path: Path) -> None:
+    """The API never gives the client's secret back, and knows no port here: neither may show as a difference."""
+    login: Props = {"scheme": "postgres", "database": "postgres", "user": "postgres", "password": ADMIN_PASSWORD, "host": "db.internal"}
+    origin: Props = {**login, "accessClientId": "client.access", "accessClientSecret": "sesame-secret"}
+    config: Props = {"accountId": ACCOUNT, "name": "n", "caching": {"disabled": False}}
+    with CloudflareApi(tmp_path / "state", token=TOKEN) as api:
+        api.add_tunnel("db.internal", client_id="client.access", client_secret="sesame-secret", port=recorded_server.port)
+        engine = Engine(served.clients["cloudflare"], "cloudflare", apiToken=TOKEN, baseUrl=api.base_url)
+        made = engine.create("HyperdriveConfig", **config, origin=origin)
+        assert engine.diff(made, **config, origin=origin)["changes"] == "DIFF_NONE"
+        refreshed = engine.refresh(made)
+        assert refreshed is not None
+        assert refreshed.outputs == made.outputs
+        assert engine.diff(refreshed, **config, origin=origin)["changes"] == "DIFF_NONE"
+        adopted = engine.import_("HyperdriveConfig", f"{ACCOUNT}/{made.id}")
+        assert adopted is not None
+        updated = engine.update(adopted, **config, origin={**origin, "database": "template1"})
+        assert api.configs.get(ACCOUNT, made.id)["origin"]["access_client_id"] == "client.access"
+        assert "port" not in updated.outputs["origin"]
+        planned = engine.preview("HyperdriveConfig", **config, origin=origin)
+        assert planned["origin"]["accessClientSecret"] == Secret("sesame-secret")
+
+
 def test_ip_ranges_of_another_network_are_refused() -> None:
     with pytest.raises(Refused, match="jdcloud"):
         Cloudflare().invoke({}, "cloudflare:index/getIpRanges:getIpRanges", {"networks": "other"})

@@ -41,7 +41,7 @@ def shown(page: Path) -> str:
     return _run("--dump-dom", page)
 
 
-def picture(page: Path, *, dark: bool = False, width: int = 1100, height: int = 2000) -> Counter[tuple[int, int, int]]:
+def picture(page: Path, *, dark: bool = False, width: int = 800, height: int = 1600) -> Counter[tuple[int, int, int]]:
     """How often each colour is on the page as it is drawn."""
     with tempfile.TemporaryDirectory(prefix="clarity-picture-") as folder:
         file = Path(folder) / "page.png"
@@ -85,10 +85,25 @@ def _colours(png: bytes) -> Counter[tuple[int, int, int]]:
 
 def _unfiltered(kind: int, row: bytearray, above: bytearray, channels: int) -> bytearray:
     """A row of pixels from what was stored: 0 as it is, 1 less the pixel before, 2 less the one above, 3 their mean, 4 the nearest one."""
-    for index, value in enumerate(row if kind else b""):
+    if kind == 0:
+        return row
+    if kind == 2:
+        return bytearray((value + up) & 255 for value, up in zip(row, above, strict=True))
+    for index, value in enumerate(row):
         left = row[index - channels] if index >= channels else 0
-        corner = above[index - channels] if index >= channels else 0
-        up = above[index]
-        guess = (0, left, up, (left + up) // 2, min((left, up, corner), key=lambda near: abs(left + up - corner - near)))[kind]
+        if kind == 1:
+            guess = left
+        elif kind == 3:
+            guess = (left + above[index]) // 2
+        else:
+            guess = _nearest(left, above[index], above[index - channels] if index >= channels else 0)
         row[index] = (value + guess) & 255
     return row
+
+
+def _nearest(left: int, up: int, corner: int) -> int:
+    """Paeth's predictor: whichever of the three is nearest to left + up - corner."""
+    to_left, to_up, to_corner = abs(up - corner), abs(left - corner), abs(left + up - 2 * corner)
+    if to_left <= to_up and to_left <= to_corner:
+        return left
+    return up if to_up <= to_corner else corner

@@ -19,6 +19,7 @@ from typing import Any
 
 import cloudflare
 import httpx
+import psycopg
 import pytest
 
 from sandbox.cloudflare import CloudflareApi, Fault
@@ -233,6 +234,60 @@ def test_origins_can_be_made_unreachable(http: httpx.Client, api: CloudflareApi,
     assert _refusal(http.post(CONFIGS, json={"name": "x", "origin": origin})) == (400, 2011)
     api.refuse_origins = False
     _create(http, origin)
+
+
+SERVICE = "0191a0e5-0000-7000-8000-000000000001"
+TOKEN = {"access_client_id": "client.access", "access_client_secret": "sesame"}
+
+
+@pytest.fixture
+def ways(api: CloudflareApi, server: Server, origin: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The same origin by each of the three ways."""
+    control = {"tunnels": [{"host": "db.internal", "client_id": "client.access", "client_secret": "sesame", "port": server.port}],
+               "services": [{"id": SERVICE, "port": server.port}]}  # fmt: skip
+    httpx.post(f"http://127.0.0.1:{api.port}/__control", json=control, headers={"Authorization": "Bearer writes"}).raise_for_status()
+    login = {key: value for key, value in origin.items() if key not in ("host", "port")}
+    return {"public": origin, "access": {**login, "host": "db.internal", **TOKEN}, "service": {**login, "service_id": SERVICE}}
+
+
+@pytest.mark.parametrize("way", ["access", "service"])
+def test_an_origin_need_not_be_public(http: httpx.Client, api: CloudflareApi, ways: dict[str, dict[str, Any]], way: str) -> None:
+    created = _create(http, ways[way])
+    assert created["origin"] == {key: value for key, value in ways[way].items() if key not in ("password", "access_client_secret")}
+    with psycopg.connect(api.connection_string(created["id"])) as client:
+        assert client.execute("SELECT current_user::text").fetchone() == (ways[way]["user"],)
+    assert "sesame" not in json.dumps([request.body for request in api.log()])
+
+
+@pytest.mark.parametrize("first", ["public", "access", "service"])
+def test_patch_goes_from_one_way_to_another_and_keeps_the_login(http: httpx.Client, ways: dict[str, dict[str, Any]], first: str) -> None:
+    path = f"{CONFIGS}/{_create(http, ways[first])['id']}"
+    for second in ("public", "service", "access", first):
+        way = {key: value for key, value in ways[second].items() if key in ("host", "port", "service_id", *TOKEN)}
+        changed = http.patch(path, json={"origin": way}).json()["result"]["origin"]
+        assert changed == {key: value for key, value in ways[second].items() if key not in ("password", "access_client_secret")}
+
+
+@pytest.mark.parametrize(
+    ("way", "change", "status"),
+    [
+        ("access", {"port": 5432}, 400),
+        ("access", {"access_client_secret": None}, 400),
+        ("access", {"access_client_secret": "guessed"}, 2010),
+        ("access", {"host": "other.internal"}, 2010),
+        ("service", {"host": "db.internal"}, 400),
+        ("service", {"service_id": "0191a0e5-0000-7000-8000-00000000000f"}, 2010),
+        ("public", TOKEN, 400),
+    ],
+)
+def test_a_way_that_is_none_is_refused(
+    http: httpx.Client, ways: dict[str, dict[str, Any]], way: str, change: dict[str, Any], status: int
+) -> None:
+    refused = http.post(CONFIGS, json={"name": "x", "origin": {**ways[way], **change}})
+    code = _refusal(refused)[1]
+    assert code == status if status > 2000 else code not in range(2008, 2017)
+    mtls = {"sslmode": "require"}
+    assert http.post(CONFIGS, json={"name": "x", "origin": ways["service"], "mtls": mtls}).status_code == 400
 
 
 # Tokens

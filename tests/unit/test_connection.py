@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+from clarity_infra import postgresql_plugin
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 
@@ -23,7 +26,6 @@ REFUSED = {
     f"postgresql://u:{PASSWORD}@%2Fvar%2Frun%2Fpostgresql/d": "names no TCP host",
     f"postgresql:///d?user=u&password={PASSWORD}": "names no TCP host",
     f"postgresql://:{PASSWORD}@h/d": "names no user",
-    f"postgresql://a%3Ab:{PASSWORD}@h/d": "colon",
     f"postgresql://u:{PASSWORD}@h": "one database name",
     f"postgresql://u:{PASSWORD}@h/": "one database name",
     f"postgresql://u:{PASSWORD}/x@h/d": "malformed",
@@ -34,7 +36,12 @@ REFUSED = {
     f"postgresql://u:{PASSWORD}@h:6432/d": "pooler",
     f"postgresql://u:{PASSWORD}@h/d?pgbouncer=true": "pooler",
     f"postgresql://u:{PASSWORD}@h/d?schema=public": "not known here: schema",
+    f"postgresql://u:{PASSWORD}%0Ax@h/d": "line break",
     f"postgresql://u:{PASSWORD}@h/d?sslmode=maybe": "sslmode=maybe is not known",
+    f"postgresql://u:{PASSWORD}@h/d?sslmode=prefer": "leaves it to the server",
+    f"postgresql://u:{PASSWORD}@127.0.0.1/d?sslmode=allow": "leaves it to the server",
+    f"postgresql://u:{PASSWORD}@h/d?sslcert=client.crt": "only one of sslcert and sslkey",
+    f"postgresql://u:{PASSWORD}@h/d?sslcert=no-such.crt&sslkey=no-such.key": "no-such.crt is not there",
     f"postgresql://u:{PASSWORD}@h/d?sslmode=require": "does not prove",
     f"postgresql://u:{PASSWORD}@h/d?sslmode=disable": "does not prove",
     f"postgresql://u:{PASSWORD}@h/d?sslrootcert=/no/such/ca.pem": "CA file",
@@ -79,6 +86,106 @@ def test_a_providers_parameters_are_passed_on() -> None:
     conninfo = Endpoint.from_url(url, name="X").conninfo()
     assert re.search(r"channel_binding='?require", conninfo)
     assert "endpoint=ep-x" in conninfo
+
+
+# As each provider shows it to its customers; what is asserted is the login, and that nothing is lost of the rest.
+WORKS = {
+    "Neon": (
+        "postgresql://neondb_owner:npg_a%2Fb@ep-cool-darkness-123456.eu-central-1.aws.neon.tech/neondb?sslmode=verify-full&channel_binding=require",
+        ("neondb_owner", "npg_a/b", "neondb", 5432),
+    ),
+    "Neon, to drivers without SNI": (
+        "postgresql://u:p@ep-x-1.eu-central-1.aws.neon.tech/neondb?sslmode=verify-full&options=endpoint%3Dep-x-1",
+        ("u", "p", "neondb", 5432),
+    ),
+    "Supabase, direct": ("postgresql://postgres:p%40%23@db.abcdefgh.supabase.co:5432/postgres", ("postgres", "p@#", "postgres", 5432)),
+    "Supabase, session mode": (
+        "postgres://postgres.abcdefgh:p@aws-0-eu-central-1.pooler.supabase.com:5432/postgres",
+        ("postgres.abcdefgh", "p", "postgres", 5432),
+    ),
+    "RDS": ("postgres://postgres:p%3F%2F@db.c1x2y3.eu-west-1.rds.amazonaws.com:5432/postgres", ("postgres", "p?/", "postgres", 5432)),
+    "PlanetScale": (
+        "postgresql://postgres.x1y2:pscale_pw_z@eu-west-2.pg.psdb.cloud:5432/postgres?sslmode=verify-full",
+        ("postgres.x1y2", "pscale_pw_z", "postgres", 5432),
+    ),
+    "Aiven": (
+        "postgres://avnadmin:AVNS_p@pg-1a2b.aivencloud.com:13039/defaultdb?sslmode=verify-full",
+        ("avnadmin", "AVNS_p", "defaultdb", 13039),
+    ),
+    "Azure": ("postgresql://pgadmin:p@s.postgres.database.azure.com/postgres?sslmode=verify-full", ("pgadmin", "p", "postgres", 5432)),
+    "Azure, single server": ("postgres://pgadmin%40s:p@s.postgres.database.azure.com:5432/postgres", ("pgadmin@s", "p", "postgres", 5432)),
+    "Crunchy Bridge": ("postgres://postgres:p@p.abc123.db.postgresbridge.com:5432/postgres", ("postgres", "p", "postgres", 5432)),
+    "DigitalOcean": (
+        "postgresql://doadmin:AVNS_p@db-postgresql-fra1-1-do-user-2-0.b.db.ondigitalocean.com:25060/defaultdb?sslmode=verify-full",
+        ("doadmin", "AVNS_p", "defaultdb", 25060),
+    ),
+    "Heroku": ("postgres://u1x:p9@ec2-1-2-3-4.eu-west-1.compute.amazonaws.com:5432/d1z", ("u1x", "p9", "d1z", 5432)),
+    "IPv6": ("postgres://u:p@[2001:db8::1]:5433/d", ("u", "p", "d", 5433)),
+}
+# As they are handed out too, and what is said to them.
+SENT_BACK = {
+    "Neon's default": ("postgresql://u:{}@ep-x-1.eu-central-1.aws.neon.tech/neondb?sslmode=require&channel_binding=require", "does not prove"),
+    "Neon's pooler": ("postgresql://u:{}@ep-x-1-pooler.eu-central-1.aws.neon.tech/neondb?sslmode=verify-full", "direct .unpooled. host"),
+    "Supabase's transaction mode": ("postgres://postgres.ref:{}@aws-0-eu-central-1.pooler.supabase.com:6543/postgres", "direct .unpooled. host"),
+    "Vercel for Supabase": ("postgres://postgres.ref:{}@aws-0-eu.pooler.supabase.com:5432/postgres?supa=base-pooler.x", "not known here: supa"),
+    "PlanetScale's pooler": ("postgresql://postgres.x:{}@eu-west-2.pg.psdb.cloud:6432/postgres?sslmode=verify-full", "direct .unpooled. host"),
+    "Azure's pooler": ("postgresql://pgadmin:{}@s.postgres.database.azure.com:6432/postgres", "direct .unpooled. host"),
+    "Crunchy's pooler": ("postgres://u:{}@p.abc123.db.postgresbridge.com:5431/postgres", "direct .unpooled. host"),
+    "DigitalOcean's pooler": ("postgresql://doadmin:{}@x.b.db.ondigitalocean.com:25061/pool", "direct .unpooled. host"),
+    "Aiven's default": ("postgres://avnadmin:{}@pg-1a2b.aivencloud.com:13039/defaultdb?sslmode=require", "does not prove"),
+    "Heroku for Node": ("postgres://u:{}@ec2-1-2-3-4.compute.amazonaws.com:5432/d?sslmode=no-verify", "sslmode=no-verify is not known"),
+    "Prisma's pooler": ("postgres://u:{}@h.example.com/d?pgbouncer=true&connection_limit=1", "direct .unpooled. host"),
+}
+
+
+@pytest.mark.parametrize("provider", WORKS)
+def test_urls_of_providers_that_work(provider: str) -> None:
+    url, expected = WORKS[provider]
+    endpoint = Endpoint.from_url(url, name="MASTER_DATABASE_URL")
+    assert (endpoint.user, endpoint.password, endpoint.database, endpoint.port) == expected
+    assert endpoint.sslmode == "verify-full"
+    plugin = postgresql_plugin.connection(endpoint)
+    assert (plugin["username"], plugin["port"], plugin["sslmode"]) == (endpoint.user, endpoint.port, "verify-full")
+    assert plugin["sslrootcert"] == endpoint.sslrootcert
+    assert plugin["host"] == ("[2001:db8::1]" if provider == "IPv6" else endpoint.host)
+    assert endpoint.password not in str(plugin) or len(endpoint.password) == 1
+
+
+@pytest.mark.parametrize("provider", SENT_BACK)
+def test_urls_of_providers_that_are_sent_back_with_the_reason(provider: str) -> None:
+    url, reason = SENT_BACK[provider]
+    with pytest.raises(ConfigurationError, match=reason) as raised:
+        Endpoint.from_url(url.format(PASSWORD), name="MASTER_DATABASE_URL")
+    assert PASSWORD not in str(raised.value)
+    assert "What to do" in str(raised.value)
+
+
+@pytest.mark.parametrize("provider", SENT_BACK)
+def test_the_application_may_go_any_way_it_likes(provider: str) -> None:
+    """Its URL is read for what it names; this program never connects by it."""
+    url, _ = SENT_BACK[provider]
+    application = Endpoint.from_url(url.format(PASSWORD), name="DATABASE_URL", connects=False)
+    assert application.password == PASSWORD
+    assert application.database
+
+
+def test_a_clients_certificate_goes_to_sessions_tools_and_plugin(tmp_path: Path) -> None:
+    for name in ("client.crt", "client.key"):
+        (tmp_path / name).touch()
+    files = {"sslcert": str(tmp_path / "client.crt"), "sslkey": str(tmp_path / "client.key")}
+    endpoint = Endpoint.from_url(f"postgres://u:p@h.example.com/d?{urlencode(files)}", name="X")
+    assert {name: value for name, value in conninfo_to_dict(endpoint.conninfo()).items() if name in files} == files
+    with endpoint.tool_environment() as environment:
+        assert (environment["PGSSLCERT"], environment["PGSSLKEY"]) == (files["sslcert"], files["sslkey"])
+    assert postgresql_plugin.connection(endpoint)["clientcert"] == {"cert": files["sslcert"], "key": files["sslkey"]}
+
+
+@pytest.mark.parametrize("name", ["a=b", "postgresql://elsewhere/x", "it's", "a b\\c", "ü\n%s"])
+def test_a_database_is_a_name_to_tools_too(name: str) -> None:
+    """A name with an equals sign would be a connection string to them, and lead to another server."""
+    endpoint = Endpoint("h", 5432, name, "u", "p")
+    assert conninfo_to_dict(endpoint.dbname()) == {"dbname": name}
+    assert "=" in endpoint.dbname()
 
 
 def test_neither_repr_nor_label_shows_the_password() -> None:

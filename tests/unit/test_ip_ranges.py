@@ -54,6 +54,10 @@ class TestTheRanges:
         ]
 
 
+    def test_lines_for_two_logins(self) -> None:
+        assert TWO.hba_lines("clarity", "one", "Two")[0] == 'hostssl clarity one,"Two" 173.245.48.0/20 scram-sha-256'
+
+
 class TestOthers:
     @pytest.mark.parametrize(
         ("rules", "found"),

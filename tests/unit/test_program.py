@@ -13,6 +13,7 @@ import pytest
 from pulumi.runtime import mocks as pulumi_mocks
 
 from clarity_infra import program
+from clarity_infra.ip_ranges import Ranges
 from clarity_infra.review import Review
 from clarity_infra.settings import KEYS, STAGES, Settings
 
@@ -216,6 +217,44 @@ def test_hyperdrive_follows_the_stage_and_keeps_what_it_had(monkeypatch: pytest.
         assert int(origin(inputs)["port"]) == 5432
     assert before["caching"] == done["caching"] == {"disabled": False, "maxAge": 60, "staleWhileRevalidate": 15}
     assert copying["caching"] == after["caching"] == {"disabled": True}
+
+
+def test_a_second_config_is_made_beside_the_one_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "wrangler.jsonc"
+    file.write_text(json.dumps({"hyperdrive": [{"binding": "HYPERDRIVE", "id": "c" * 32}]}))
+    second = {"hyperdriveWay": "second-config", "hyperdriveName": "second", "wranglerFile": str(file)}
+    for stage, side in zip(STAGES, ("source", "source", "target", "target"), strict=True):
+        recorder = declare(monkeypatch, stage, **second)
+        [(name, config)] = recorder.of("cloudflare:index/hyperdriveConfig:HyperdriveConfig").items()
+        assert name == "hyperdrive-second", "under the name of the adopted one it would be taken for that"
+        assert not config.resource_id, "nothing is imported"
+        switched = recorder.of("pulumi-python:dynamic/clarity:Cutover")["cutover"].inputs
+        assert (switched["hyperdriveId"], switched["hyperdriveName"]) == ("", "second")
+        written = recorder.of("pulumi-python:dynamic/clarity:WranglerFile")["wrangler-file"].inputs
+        assert (written["side"], written["hyperdriveId"], written["path"]) == (side, "hyperdrive-second-id", str(file))
+
+
+def test_the_new_origin_alone_is_verified_by_the_configured_ca(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Settings, "authority", "PEM")
+    for stage in STAGES:
+        recorder = declare(monkeypatch, stage, hyperdriveCaFile="ca.pem")
+        [authority] = recorder.of("cloudflare:index/mtlsCertificate:MtlsCertificate").values()
+        assert (authority.inputs["ca"], authority.inputs["certificates"]) == (True, "PEM")
+        verified = {"sslmode": "verify-full", "ca_certificate_id": "origin-ca-id"}
+        switched = recorder.of("pulumi-python:dynamic/clarity:Cutover")["cutover"].inputs
+        assert (json.loads(switched["oldMtls"]), json.loads(switched["newMtls"])) == ({}, verified)
+        declared = recorder.of("cloudflare:index/hyperdriveConfig:HyperdriveConfig")["hyperdrive"].inputs.get("mtls")
+        shown = {"sslmode": "verify-full", "caCertificateId": "origin-ca-id"}
+        assert declared == (shown if stage in ("cutover", "cleanup") else None), stage
+
+
+def test_the_addresses_to_let_in_are_an_output_in_both_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"masterDatabaseUrl": ADMIN, "envFile": ""}
+    settings = Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment={}, folder=ROOT)
+    found = program.addresses(settings, Review(ranges=Ranges(("10.0.0.0/8",), "a test")))
+    lines = ["hostssl clarity clarity_user,clarity_user_2 10.0.0.0/8 scram-sha-256"]
+    assert found == {"from": "a test", "cidrs": ["10.0.0.0/8"], "pg_hba": lines}
+    assert program.addresses(settings, Review()) is None
 
 
 def test_the_recorded_way_back_is_json_of_what_the_config_had(cutover: Recorder) -> None:

@@ -133,6 +133,7 @@ class TestClaim:
         "tables": ["public.a"],
         "tracking": "auto",
         "source": "postgres",
+        "hyperdrive": "adopted c0ffee",
         "revision": 1,
         "existing": [],
         "imports": [],
@@ -183,6 +184,7 @@ class TestClaim:
             ({"database": "other"}, "database changed"),
             ({"roles": ["x", "y"]}, "user or readWriteRole changed"),
             ({"target": "other:5432"}, "the target's server changed"),
+            ({"hyperdrive": "made as second"}, "the Hyperdrive config changed"),
         ],
     )
     def test_after_the_copy_names_and_place_may_not_change(self, changed: dict[str, Any], told: str) -> None:
@@ -265,6 +267,13 @@ class TestWayBack:
         # The engine prints the value of the property that failed, even a secret's (seen).
         assert result.failures[0].property == "switched"
         assert messages(WayBackProvider().check(self.OLDS, {**self.OLDS, "switched": True})) == []
+
+
+    def test_what_a_preview_could_not_see_is_as_it_was_recorded(self) -> None:
+        """Cloudflare did not answer: nothing is known, so nothing is said to change."""
+        unseen = {key: UNKNOWN for key in ("hyperdrive", "originPassword", "originAccessSecret")}
+        assert not WayBackProvider().diff("id", self.OLDS, {**self.OLDS, **unseen}).changes
+        assert WayBackProvider().diff("id", self.OLDS, {**self.OLDS, **unseen, "applicationUrl": "rotated"}).changes
 
 
 class TestEnvFile:

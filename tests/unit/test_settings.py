@@ -24,7 +24,7 @@ def settings(folder: Path, environment: Mapping[str, str] | None = None, **confi
 
 def test_the_schema_of_the_project_and_the_typed_settings_say_the_same() -> None:
     schema = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    fields = Configuration().model_dump(by_alias=True)
+    fields = {key: field.get_default() for key, field in zip(KEYS, Configuration.model_fields.values(), strict=True)}
     assert list(schema) == list(fields)
     types = {str: "string", int: "integer", bool: "boolean", tuple: "array"}
     for key, declared in schema.items():
@@ -34,6 +34,10 @@ def test_the_schema_of_the_project_and_the_typed_settings_say_the_same() -> None
         assert declared["description"], key
     assert {key for key in schema if schema[key]["description"].startswith("(secret)")} == set(SECRET_KEYS)
 
+
+ACCOUNT_SET = {"cloudflareAccountId": ACCOUNT, "cloudflareApiToken": "pw-TOKEN"}
+SECOND = {**ACCOUNT_SET, "hyperdriveWay": "second-config"}
+TOKEN_SET = {"hyperdriveAccessClientId": "x", "hyperdriveAccessSecret": "pw-x"}
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"stage": "prod"}, "stage: Input should be 'provision', 'copy', 'cutover' or 'cleanup'"),
@@ -64,6 +68,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"readOnlyRole": "admin"}, 'MASTER_DATABASE_URL logs in as "admin", the role that is to be made'),
     ({"hyperdrivePort": "70000"}, "hyperdrivePort: Input should be less than or equal to 65535"),
     ({"hyperdrivePort": "-1"}, "hyperdrivePort: Input should be greater than or equal to 0"),
+    ({"hyperdriveWay": "both"}, "hyperdriveWay: Input should be 'in-place' or 'second-config'"),
+    ({"hyperdriveWay": "second-config"}, "hyperdriveWay is second-config, cloudflareAccountId is not set"),
+    ({"wranglerFile": "wrangler.jsonc"}, "wranglerFile is set, but in place the ID of the Hyperdrive config stays"),
+    ({**SECOND, "wranglerFile": "no-such.jsonc"}, r"wranglerFile: .*no-such.jsonc cannot be read \(No such file"),
+    ({**ACCOUNT_SET, "hyperdriveServiceId": "x", "hyperdriveHost": "h"}, "hyperdriveServiceId goes with neither hyperdriveHost nor"),
+    ({**ACCOUNT_SET, **TOKEN_SET, "hyperdriveServiceId": "x"}, "hyperdriveServiceId goes with neither hyperdriveHost nor"),
+    ({**ACCOUNT_SET, **TOKEN_SET, "hyperdrivePort": "1"}, "hyperdrivePort is of no use with hyperdriveAccessClientId"),
+    ({**ACCOUNT_SET, "hyperdriveAccessClientId": "x"}, "two halves of one service token, and one is missing"),
+    ({**ACCOUNT_SET, "hyperdriveAccessSecret": "pw-x"}, "two halves of one service token, and one is missing"),
+    ({**ACCOUNT_SET, "hyperdriveServiceId": "x", "hyperdriveCaFile": "x"}, "hyperdriveCaFile cannot be used with hyperdriveServiceId"),
+    ({**ACCOUNT_SET, "hyperdriveCaFile": "no-such.pem"}, r"hyperdriveCaFile: .*no-such.pem cannot be read \(No such file"),
     ({"hyperdriveId": "abc"}, "hyperdriveId: must be 32 hexadecimal digits"),
     ({"cloudflareAccountId": "x" * 32}, "cloudflareAccountId: must be 32 hexadecimal digits"),
     ({"lockBudget": "0"}, "lockBudget: Input should be greater than or equal to 1"),
@@ -112,6 +127,15 @@ def test_what_cannot_be_used_is_refused_with_its_own_message(tmp_path: Path, con
         _ = made.env_file
     assert "What to do" in str(raised.value)
     assert "pw-" not in str(raised.value)
+
+
+def test_roles_are_named_after_the_database_unless_they_have_names(tmp_path: Path) -> None:
+    made = settings(tmp_path).configuration
+    assert (made.database, made.user, made.read_write_role) == ("clarity", "clarity_user", "clarity_rw")
+    made = settings(tmp_path, database="staging").configuration
+    assert (made.user, made.read_write_role) == ("staging_user", "staging_rw")
+    made = settings(tmp_path, database="staging", user="app").configuration
+    assert (made.user, made.read_write_role) == ("app", "staging_rw")
 
 
 def test_several_wrong_values_are_told_at_once(tmp_path: Path) -> None:

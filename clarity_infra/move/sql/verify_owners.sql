@@ -18,6 +18,12 @@ WITH members AS (
       JOIN pg_catalog.pg_collation c ON m.classid = 'pg_catalog.pg_collation'::regclass AND c.oid = m.objid
     UNION ALL SELECT m.classid, m.objid, o.oprowner FROM members m
       JOIN pg_catalog.pg_operator o ON m.classid = 'pg_catalog.pg_operator'::regclass AND o.oid = m.objid
+    UNION ALL SELECT m.classid, m.objid, c.opcowner FROM members m
+      JOIN pg_catalog.pg_opclass c ON m.classid = 'pg_catalog.pg_opclass'::regclass AND c.oid = m.objid
+    UNION ALL SELECT m.classid, m.objid, c.cfgowner FROM members m
+      JOIN pg_catalog.pg_ts_config c ON m.classid = 'pg_catalog.pg_ts_config'::regclass AND c.oid = m.objid
+    UNION ALL SELECT m.classid, m.objid, d.dictowner FROM members m
+      JOIN pg_catalog.pg_ts_dict d ON m.classid = 'pg_catalog.pg_ts_dict'::regclass AND d.oid = m.objid
     UNION ALL SELECT m.classid, m.objid, s.stxowner FROM members m
       JOIN pg_catalog.pg_statistic_ext s ON m.classid = 'pg_catalog.pg_statistic_ext'::regclass AND s.oid = m.objid
 )

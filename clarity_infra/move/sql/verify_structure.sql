@@ -197,10 +197,45 @@ SELECT 'collation ' || i.identity, f.aspect, f.value
     ('comment', pg_catalog.obj_description(c.oid, 'pg_collation'))
  ) AS f(aspect, value)
 UNION ALL
--- operators, operator classes, text search objects, casts and the like: that they are there, and what is said of them
-SELECT i.type || ' ' || i.identity, 'comment', COALESCE(pg_catalog.obj_description(m.objid, m.classid::regclass::text), '')
+-- operators, operator classes and families, text search objects, casts, conversions: what they are made of, by name
+SELECT i.type || ' ' || i.identity, f.aspect, f.value
   FROM members m
  CROSS JOIN LATERAL pg_catalog.pg_identify_object(m.classid, m.objid, 0) AS i
+ CROSS JOIN LATERAL (VALUES
+    ('operator', (SELECT pg_catalog.concat_ws(' ', o.oprcode::regprocedure, o.oprresult::regtype, 'commutator', o.oprcom::regoperator,
+                           'negator', o.oprnegate::regoperator, 'restrict', o.oprrest, 'join', o.oprjoin,
+                           CASE WHEN o.oprcanhash THEN 'hashes' END, CASE WHEN o.oprcanmerge THEN 'merges' END)
+                    FROM pg_catalog.pg_operator o WHERE m.classid = 'pg_catalog.pg_operator'::regclass AND o.oid = m.objid)),
+    ('operator class', (SELECT pg_catalog.concat_ws(' ', am.amname, c.opcintype::regtype, CASE WHEN c.opcdefault THEN 'default' END,
+                                 'stores', NULLIF(c.opckeytype, 0)::regtype, 'family', y.identity)
+                          FROM pg_catalog.pg_opclass c
+                          JOIN pg_catalog.pg_am am ON am.oid = c.opcmethod
+                         CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_opfamily'::regclass, c.opcfamily, 0) AS y
+                         WHERE m.classid = 'pg_catalog.pg_opclass'::regclass AND c.oid = m.objid)),
+    ('operators', (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.amopstrategy, a.amopopr::regoperator, a.amoppurpose), ', '
+                            ORDER BY a.amopstrategy, a.amopopr::regoperator::text COLLATE "C")
+                     FROM pg_catalog.pg_amop a WHERE m.classid = 'pg_catalog.pg_opfamily'::regclass AND a.amopfamily = m.objid)),
+    ('functions', (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.amprocnum, a.amproc::regprocedure, a.amproclefttype::regtype), ', '
+                            ORDER BY a.amprocnum, a.amproc::regprocedure::text COLLATE "C", a.amproclefttype::regtype::text COLLATE "C")
+                     FROM pg_catalog.pg_amproc a WHERE m.classid = 'pg_catalog.pg_opfamily'::regclass AND a.amprocfamily = m.objid)),
+    ('cast', (SELECT pg_catalog.concat_ws(' ', NULLIF(c.castfunc, 0)::regprocedure, 'context', c.castcontext, 'method', c.castmethod)
+                FROM pg_catalog.pg_cast c WHERE m.classid = 'pg_catalog.pg_cast'::regclass AND c.oid = m.objid)),
+    ('parser', (SELECT y.identity FROM pg_catalog.pg_ts_config c,
+                       pg_catalog.pg_identify_object('pg_catalog.pg_ts_parser'::regclass, c.cfgparser, 0) AS y
+                 WHERE m.classid = 'pg_catalog.pg_ts_config'::regclass AND c.oid = m.objid)),
+    ('mappings', (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', t.maptokentype, t.mapseqno, t.mapdict::regdictionary), ', '
+                           ORDER BY t.maptokentype, t.mapseqno)
+                    FROM pg_catalog.pg_ts_config_map t WHERE m.classid = 'pg_catalog.pg_ts_config'::regclass AND t.mapcfg = m.objid)),
+    ('template', (SELECT y.identity FROM pg_catalog.pg_ts_dict d,
+                         pg_catalog.pg_identify_object('pg_catalog.pg_ts_template'::regclass, d.dicttemplate, 0) AS y
+                   WHERE m.classid = 'pg_catalog.pg_ts_dict'::regclass AND d.oid = m.objid)),
+    ('options', (SELECT d.dictinitoption FROM pg_catalog.pg_ts_dict d
+                  WHERE m.classid = 'pg_catalog.pg_ts_dict'::regclass AND d.oid = m.objid)),
+    ('conversion', (SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_encoding_to_char(c.conforencoding),
+                             pg_catalog.pg_encoding_to_char(c.contoencoding), c.conproc::regproc, CASE WHEN c.condefault THEN 'default' END)
+                      FROM pg_catalog.pg_conversion c WHERE m.classid = 'pg_catalog.pg_conversion'::regclass AND c.oid = m.objid)),
+    ('comment', pg_catalog.obj_description(m.objid, m.classid::regclass::text))
+ ) AS f(aspect, value)
  WHERE m.classid IN ('pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_opclass'::regclass, 'pg_catalog.pg_opfamily'::regclass,
                      'pg_catalog.pg_cast'::regclass, 'pg_catalog.pg_ts_config'::regclass, 'pg_catalog.pg_ts_dict'::regclass,
                      'pg_catalog.pg_conversion'::regclass)

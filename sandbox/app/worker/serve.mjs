@@ -10,6 +10,7 @@
  * when its input ends, which it does when whoever started it is gone.
  */
 import { readFileSync } from "node:fs";
+import net from "node:net";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -43,6 +44,25 @@ async function bundle() {
   });
   return outputFiles[0].text;
 }
+
+/**
+ * Miniflare (4.20260426) passes a Hyperdrive connection on through two sockets without an error handler: a database that ends one would
+ * end this process, or leave the Worker waiting. Whatever ends one of the two ends the other.
+ */
+const connect = net.connect;
+net.connect = (...target) => {
+  const database = connect(...target);
+  database.on("pipe", (worker) => {
+    for (const [one, other] of [
+      [database, worker],
+      [worker, database],
+    ]) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+    }
+  });
+  return database;
+};
 
 const miniflare = new Miniflare({
   name: wrangler.name,

@@ -1,4 +1,6 @@
-"""Which names can the PostgreSQL provider's plugin not be given? It writes some into a URL, and one into SQL, as they stand.
+"""What is the PostgreSQL provider's plugin given, and what can it not be given?
+
+It writes some names into a URL, and one into SQL, as they stand.
 
 Read in the source of terraform-provider-postgresql, on which the plugin is built: `config.go` (connStr) puts the database's name into
 the path of a URL without encoding it; `resource_postgresql_database.go` (terminateBConnections) puts the name of a database that is
@@ -10,7 +12,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
+from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ConfigurationError
 
 _UNCHANGED = "Nothing was changed."
@@ -40,6 +44,16 @@ def check_connected_database(name: str, setting: str) -> None:
         )
 
 
+def check_admin(name: str) -> None:
+    """Raises ConfigurationError for an admin whom the plugin could not log in."""
+    if ":" in name:  # in a URL it ends the name, and the plugin does not encode it
+        raise ConfigurationError(
+            f"The admin's URL names the user {name!r}: the PostgreSQL plugin cannot log in a user whose name has a colon.",
+            unchanged=_UNCHANGED,
+            remedy="use an admin whose name has none.",
+        )
+
+
 def check_roles(roles: Mapping[str, str]) -> None:
     """Raises ConfigurationError for a role, by its setting, that the server reserves or whose privileges the plugin could not read."""
     for setting, name in roles.items():
@@ -55,6 +69,22 @@ def check_roles(roles: Mapping[str, str]) -> None:
             )
 
 
-def host(name: str) -> str:
-    """A host as the plugin takes it: an IPv6 address needs its brackets, as it stands in a URL."""
-    return f"[{name}]" if ":" in name else name
+def connection(endpoint: Endpoint) -> dict[str, Any]:
+    """How the plugin reaches what `endpoint` reaches, as verified as that: its settings but the password, which is a secret.
+
+    The driver's words are libpq's: sslmode verify-full checks authority and host, verify-ca the authority. An IPv6 address needs its
+    brackets, as it stands in a URL. https://www.pulumi.com/registry/packages/postgresql/
+    """
+    parameters = dict(endpoint.parameters)
+    settings: dict[str, Any] = {
+        "host": f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host,
+        "port": endpoint.port,
+        "username": endpoint.user,
+        "database": endpoint.database,
+        "sslmode": endpoint.sslmode,
+    }
+    if endpoint.sslrootcert:
+        settings["sslrootcert"] = endpoint.sslrootcert
+    if "sslcert" in parameters:
+        settings["clientcert"] = {"cert": parameters["sslcert"], "key": parameters["sslkey"]}
+    return settings

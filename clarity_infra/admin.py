@@ -1,0 +1,81 @@
+"""What must the admin be able to do on the target's server, and what will that server not take from it? Asked before anything is made."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from clarity_infra import scram
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ConfigurationError
+from clarity_infra.move.names import quoted
+from clarity_infra.move.queries import query
+
+# Neon's compute refuses a role's password that it cannot read: "Neon only supports being given plaintext passwords".
+_REFUSES_VERIFIERS = (".neon.tech", ".neon.build")
+
+
+def lacking(connection: psycopg.Connection[Any], *, database: str, roles: Sequence[str], all_data: bool) -> list[str]:
+    """The statements to ask for where the session's user could not make, or take over, this database and these roles; reads only.
+
+    `all_data`: whether pg_read_all_data and pg_write_all_data are to be granted too.
+    """
+    row = connection.execute(query("admin_lacks"), {"database": database, "roles": list(roles)}).fetchone()
+    assert row is not None
+    superuser, may_roles, may_databases, roles_made, database_made, unruled, owner, all_data_ruled = row
+    if superuser:
+        return []
+    admin = quoted(connection.info.user)
+    modern = connection.info.server_version >= 160000  # before, CREATEROLE was enough to grant every role
+    asked = []
+    if not may_roles:
+        asked.append(f"ALTER ROLE {admin} CREATEROLE")
+    if not may_databases and not database_made:
+        asked.append(f"ALTER ROLE {admin} CREATEDB")
+    if modern and roles_made:
+        asked += [f"GRANT {quoted(role)} TO {admin} WITH ADMIN OPTION" for role in unruled]
+    if database_made and owner is not None:
+        asked.append(f"ALTER DATABASE {quoted(database)} OWNER TO {admin}")
+    if modern and all_data and not all_data_ruled:
+        asked.append(f"GRANT pg_read_all_data, pg_write_all_data TO {admin} WITH ADMIN OPTION")
+    return asked
+
+
+def verifier_warning(admin: Endpoint) -> str:
+    """A warning where the server is of a provider known to refuse a password's verifier; empty elsewhere."""
+    if not admin.host.endswith(_REFUSES_VERIFIERS):
+        return ""
+    return (
+        f"{admin.host} is a server that takes passwords in clear only, and not the verifier this program gives it by default: set"
+        " `pulumi config set clarity-infra:passwordForm plain` (the clear password is then part of a statement, which the server may log)."
+    )
+
+
+def check_verifier(admin: Endpoint) -> None:
+    """Tries, in a transaction that is rolled back, whether the server makes a role whose password is given as a verifier.
+
+    Raises ConfigurationError that names the setting where it does not. A server that refuses to make any role is told of elsewhere.
+    """
+    name, salt = f"clarity_infra_probe_{secrets.token_hex(8)}", base64.b64encode(secrets.token_bytes(16)).decode()
+    with admin.connect(autocommit=False, purpose="review") as connection:
+        try:
+            connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)))
+        except psycopg.Error:
+            return
+        verifier = scram.verifier(secrets.token_urlsafe(32), salt)
+        try:
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(verifier)))
+        except psycopg.Error as error:
+            raise ConfigurationError(
+                f"{admin.label()}: the server refuses a password that is given as a SCRAM verifier: {error.diag.message_primary}.",
+                unchanged="Nothing was changed.",
+                remedy="`pulumi config set clarity-infra:passwordForm plain`: the clear password is then part of a statement, which the"
+                " server may log.",
+            ) from None
+        finally:
+            connection.rollback()

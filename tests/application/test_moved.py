@@ -1,0 +1,231 @@
+"""The application while it is moved, on the new database, and while it is brought back, by the real engine.
+
+The tests follow one sandbox through its move: those of a class find it where the class before left it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sandbox.environment import caller_environment
+from sandbox.node_packages import NodePackages
+from sandbox.postgres import UNLOGGED_SPEED
+from sandbox.stack import SOURCE_DATABASE, Sandbox
+from sandbox.worker import Worker
+from sandbox.worker_client import ask
+from sandbox.worker_smoke import smoke_sandbox
+from sandbox.worker_traffic import Traffic, summary
+
+TARGET = "clarity"
+USER = "clarity_user"
+LABELS = """
+export const labels = pgTable("labels", { id: integer().primaryKey().generatedAlwaysAsIdentity(), name: text().notNull() });
+"""
+RECORD = "SELECT count(*), max(created_at) FROM drizzle.__drizzle_migrations"
+OWNERS = "SELECT relname::text, relowner::regrole::text FROM pg_class WHERE relname IN ('labels', 'labels_id_seq', 'labels_pkey') ORDER BY 1"
+RATE = 15
+# What a client waits at most between two acknowledged writes, the machine's load included.
+LONGEST_GAP = 10
+
+pytestmark = pytest.mark.engine
+
+Kit = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def sandbox(home: Path) -> Iterator[Sandbox]:
+    made = Sandbox(
+        home / "own", rows=2_000, settings=UNLOGGED_SPEED, config={"sourceDatabase": SOURCE_DATABASE, "switchMasterDatabaseUrl": True}
+    )
+    try:
+        made.prepare()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def worker(sandbox: Sandbox, packages: NodePackages, home: Path) -> Iterator[Worker]:
+    """The release of before migration 0003, which goes on running throughout."""
+    with Worker(packages, home / "worker", sandbox.worker_database_url, release="before") as worker:
+        yield worker
+
+
+@pytest.fixture(scope="module")
+def env_before(sandbox: Sandbox) -> bytes:
+    return sandbox.app_env_path.read_bytes()
+
+
+@dataclasses.dataclass
+class Move:
+    """What clients saw of the move, and where the rows are afterwards."""
+
+    traffic: Traffic
+    new: list[str]
+    smoke_before: str
+
+
+@pytest.fixture(scope="module")
+def moved(sandbox: Sandbox, worker: Worker, env_before: bytes) -> Move:
+    """The sandbox after `make up`, through which clients sent requests."""
+    smoke_before = smoke_sandbox(sandbox, print).report()
+    with Traffic(worker.url, per_second=RATE) as traffic:
+        traffic.wait_for(20)
+        for stage in sandbox.stages_to_run("cutover"):
+            traffic.mark(stage)
+            sandbox.up(stage)
+        traffic.mark("after")
+        traffic.wait_for(20)
+    print(summary(traffic.phases()))
+    return Move(traffic, differences(sandbox, TARGET, traffic), smoke_before)
+
+
+@pytest.fixture(scope="module")
+def back(sandbox: Sandbox, worker: Worker, moved: Move) -> Traffic:
+    """Another client's requests, sent while the sandbox was brought back by `make down`."""
+    with Traffic(worker.url, per_second=RATE, prefix="back") as traffic:
+        traffic.wait_for(20)
+        traffic.mark("destroy")
+        sandbox.destroy()
+        traffic.mark("after")
+        traffic.wait_for(20)
+    print(summary(traffic.phases()))
+    return traffic
+
+
+@pytest.fixture
+def kit(sandbox: Sandbox, packages: NodePackages, tmp_path: Path) -> Kit:
+    """Runs drizzle-kit in a copy of the application that has the sandbox's `.env`; a variable that is given wins over it."""
+    application = packages.copy_application(tmp_path / "application")
+    (application / ".env").symlink_to(sandbox.app_env_path)
+
+    def run(*arguments: str, schema: str = "", **variables: str) -> str:
+        path = application / "src" / "schema.ts"
+        path.write_text(path.read_text() + schema)
+        done = subprocess.run(
+            [packages.bin / "npx", "drizzle-kit", *arguments],
+            cwd=application,
+            env={**packages.environment(caller_environment()), **variables},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def differences(sandbox: Sandbox, database: str, *clients: Traffic) -> list[str]:
+    with psycopg.connect(sandbox.server.url(database)) as connection:
+        return [line for traffic in clients for line in traffic.differences(connection)]
+
+
+def master_url(sandbox: Sandbox) -> str:
+    [line] = [line for line in sandbox.app_env_path.read_text().splitlines() if line.startswith("MASTER_DATABASE_URL")]
+    return line
+
+
+class TestDuringTheMove:
+    def test_every_acknowledged_write_is_in_the_new_database_exactly_once(self, moved: Move) -> None:
+        assert moved.traffic.acknowledged > 50
+        assert moved.new == []
+
+    def test_no_read_gave_anything_but_what_was_written(self, moved: Move) -> None:
+        assert moved.traffic.wrong == []
+
+    def test_errors_are_those_of_the_switch_and_are_over_with_it(self, moved: Move) -> None:
+        phases = {phase.name: phase for phase in moved.traffic.phases()}
+        assert list(phases) == ["before", "provision", "copy", "cutover", "after"]
+        for name in ("before", "provision", "copy", "after"):
+            assert phases[name].errors.total() == 0, phases[name]
+        # A write that meets the fence is told so; a connection to the old origin that is ended was in the middle of one.
+        assert {reason.partition(": ")[2] for reason in phases["cutover"].errors} <= {"503 25006", "503 57P01", "503 CONNECTION_CLOSED"}
+        assert phases["cutover"].errors.total() < phases["cutover"].sent / 2
+        assert 0 < phases["cutover"].longest_gap < LONGEST_GAP
+
+    def test_the_checks_passed_on_the_old_database(self, moved: Move) -> None:
+        assert "the Worker is on database postgres as clarity_app" in moved.smoke_before
+        assert "FAILED" not in moved.smoke_before
+
+
+class TestAfterTheMove:
+    @pytest.fixture(autouse=True)
+    def _moved(self, moved: Move) -> None:
+        pass
+
+    def test_the_worker_is_on_the_new_database_without_having_been_deployed(self, worker: Worker) -> None:
+        assert ask(worker.url, "GET", "/health").body == {"database": TARGET, "user": USER}
+
+    def test_make_smoke_passes_with_the_release_that_knows_the_new_columns(self, sandbox: Sandbox) -> None:
+        smoke = smoke_sandbox(sandbox, print)
+        assert smoke.passed, smoke.report()
+        assert f"the Worker is on database {TARGET} as {USER}" in smoke.report()
+
+    def test_drizzle_kit_with_the_application_s_env_applies_nothing(self, sandbox: Sandbox, kit: Kit) -> None:
+        before = sandbox.psql(TARGET, RECORD), sandbox.psql(SOURCE_DATABASE, RECORD)
+        assert "migrations applied successfully" in kit("migrate")
+        assert (sandbox.psql(TARGET, RECORD), sandbox.psql(SOURCE_DATABASE, RECORD)) == before
+        assert (before[0][0][0], before[1][0][0]) == (4, 3)
+
+    def test_a_new_migration_is_applied_as_the_user_who_owns_what_it_makes(self, sandbox: Sandbox, kit: Kit) -> None:
+        assert "0004_add_labels.sql" in kit("generate", "--name", "add_labels", schema=LABELS)
+        try:
+            kit("migrate", MASTER_DATABASE_URL=sandbox.database_url)
+            assert sandbox.psql(TARGET, RECORD)[0][0] == 5
+            assert sandbox.psql(TARGET, OWNERS) == [("labels", USER), ("labels_id_seq", USER), ("labels_pkey", USER)]
+            assert sandbox.psql(SOURCE_DATABASE, OWNERS) == []
+        finally:
+            sandbox.psql(TARGET, "DROP TABLE IF EXISTS labels")
+            sandbox.psql(TARGET, "DELETE FROM drizzle.__drizzle_migrations WHERE id > 4")
+
+    def test_only_the_database_of_master_database_url_is_another(self, sandbox: Sandbox, env_before: bytes) -> None:
+        old = next(line for line in env_before.decode().splitlines() if line.startswith("MASTER_DATABASE_URL"))
+        assert master_url(sandbox) == old.replace(f"/{SOURCE_DATABASE}?", f"/{TARGET}?")
+
+    def test_a_second_up_changes_nothing_and_still_finds_the_source(self, sandbox: Sandbox) -> None:
+        env = sandbox.app_env_path.read_bytes()
+        again = sandbox.up("cutover")
+        assert not again.changed, [(step.op, step.name) for step in again.steps]
+        assert sandbox.app_env_path.read_bytes() == env
+        assert not [step for step in sandbox.outputs()["nextSteps"] if "MASTER_DATABASE_URL" in step]
+
+    def test_a_setting_taken_back_puts_the_variable_back_and_says_what_follows(self, sandbox: Sandbox) -> None:
+        switched = sandbox.app_env_path.read_text()
+        sandbox.configure(switchMasterDatabaseUrl=False)
+        sandbox.up("cutover")
+        try:
+            assert master_url(sandbox).endswith(f'/{SOURCE_DATABASE}?sslmode=disable"')
+            assert sandbox.database_url in switched
+            [step] = [step for step in sandbox.outputs()["nextSteps"] if "MASTER_DATABASE_URL" in step]
+            assert "still names the old database" in step
+        finally:
+            sandbox.configure(switchMasterDatabaseUrl=True)
+            sandbox.up("cutover")
+        assert sandbox.app_env_path.read_text() == switched
+
+
+class TestAfterTheWayBack:
+    def test_every_acknowledged_write_of_either_time_is_in_the_old_database_exactly_once(
+        self, sandbox: Sandbox, moved: Move, back: Traffic
+    ) -> None:
+        assert back.acknowledged > 20 + 20
+        assert differences(sandbox, SOURCE_DATABASE, moved.traffic, back) == []
+        assert back.wrong == []
+
+    def test_errors_are_over_with_it(self, worker: Worker, back: Traffic) -> None:
+        before, destroy, after = back.phases()
+        assert (before.errors.total(), after.errors.total()) == (0, 0)
+        assert destroy.errors.total() < destroy.sent / 2
+        assert destroy.longest_gap < LONGEST_GAP
+        assert ask(worker.url, "GET", "/health").body == {"database": SOURCE_DATABASE, "user": "clarity_app"}
+
+    def test_env_is_what_it_was_byte_for_byte(self, sandbox: Sandbox, back: Traffic, env_before: bytes) -> None:
+        assert sandbox.app_env_path.read_bytes() == env_before

@@ -1,0 +1,190 @@
+"""What Cloudflare may be besides reachable and public: behind Access, verified by a CA of one's own, or out of reach."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sandbox.engine import EngineError
+from sandbox.postgres import Server
+from sandbox.stack import ACCOUNT_ID, APPLICATION_ROLE, SOURCE_DATABASE, Sandbox
+from tests.end_to_end import facts
+from tests.end_to_end.conftest import NewSandbox
+from tests.end_to_end.facts import TARGET_DATABASE, USER
+
+CONFIGS = f"/accounts/{ACCOUNT_ID}/hyperdrive/configs"
+CERTIFICATES = f"/accounts/{ACCOUNT_ID}/mtls_certificates"
+WRITE = "UPDATE feature_requests SET title = title WHERE id = (SELECT min(id) FROM feature_requests)"
+
+
+def set_secret(sandbox: Sandbox, key: str, value: str) -> None:
+    """As a person sets it: encrypted in the stack's file."""
+    command = [sandbox.engine.cli, "config", "set", "--secret", f"clarity-infra:{key}", "--config-file", sandbox.config_file]
+    how = {"cwd": sandbox.project, "env": sandbox.engine.environment, "input": value, "text": True, "capture_output": True}
+    done = subprocess.run([*map(str, command), "--stack", sandbox.stack, "--non-interactive"], check=False, **how)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr
+    assert value not in sandbox.config_file.read_text()
+
+
+# Behind Access
+
+
+def test_an_origin_behind_access_stays_behind_it(new_sandbox: NewSandbox) -> None:
+    """The API never gives the client's secret, so it is configured; nothing gives such an origin a port."""
+    sandbox = new_sandbox()
+    client = {"client_id": "client.access", "client_secret": "sesame-open-secret"}
+    sandbox.cloudflare_control("", {"tunnels": [{"host": "db.internal.example.com", "port": sandbox.server.port, **client}]})
+    token = {"access_client_id": client["client_id"], "access_client_secret": client["client_secret"]}
+    origin = {"host": "db.internal.example.com", "database": SOURCE_DATABASE, "user": APPLICATION_ROLE, "scheme": "postgres", **token}
+    config = facts.hyperdrive(sandbox)
+    sandbox.cloudflare_api("PATCH", f"{CONFIGS}/{config['id']}", {"origin": origin})
+    before = facts.application(sandbox)
+
+    with pytest.raises(EngineError) as raised:
+        sandbox.preview("provision")
+    assert "behind Cloudflare Access (client client.access)" in raised.value.result.output
+    set_secret(sandbox, "originAccessSecret", client["client_secret"])
+    sandbox.climb("cutover")
+    now = facts.hyperdrive(sandbox)
+    moved = {**before.hyperdrive["origin"], "database": TARGET_DATABASE, "user": USER}
+    assert now == {**before.hyperdrive, "origin": moved, "caching": {"disabled": True}}
+    assert "port" not in now["origin"]
+    assert facts.whereabouts(facts.connection_string(sandbox)) == (USER, TARGET_DATABASE)
+    outputs = sandbox.outputs()
+    assert outputs["hyperdrive"]["after"] == moved
+    assert outputs["cloudflareAddresses"] is None, "a tunnel comes from within"
+    assert client["client_secret"] not in str(outputs)
+    assert not sandbox.preview("cutover").changed
+    sandbox.destroy()
+    assert facts.application(sandbox).hyperdrive == before.hyperdrive
+    assert facts.whereabouts(facts.connection_string(sandbox)) == (APPLICATION_ROLE, SOURCE_DATABASE)
+
+
+# A CA of one's own
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def certificates() -> Iterator[Path]:
+    """Two authorities, and a server's certificate for 127.0.0.1 by the first."""
+    folder = Path(tempfile.mkdtemp(prefix="clarity-ca-"))
+    folder.chmod(0o755)
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    for name in ("right", "wrong"):
+        _openssl(folder, "req", "-x509", *curve, "-days", "2", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.pem")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    _openssl(folder, "req", *curve, "-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr")
+    signed = ("-in", "server.csr", "-CA", "right.pem", "-CAkey", "right.key", "-CAcreateserial", "-extfile", "names", "-days", "2")
+    _openssl(folder, "x509", "-req", *signed, "-out", "server.pem")
+    (folder / "server.key").chmod(0o600)
+    if os.geteuid() == 0:  # the server runs as another user then, which must be able to read its key
+        account = pwd.getpwnam("nobody")
+        os.chown(folder / "server.key", account.pw_uid, account.pw_gid)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.pg15
+def test_the_new_origin_is_verified_by_the_configured_ca(server15: Server, certificates: Path, new_sandbox: NewSandbox) -> None:
+    """The embedded PostgreSQL has no TLS, so this one is Debian's. A wrong CA, or another host, is found out before anything is fenced."""
+    tls = {"ssl": "on", "ssl_cert_file": str(certificates / "server.pem"), "ssl_key_file": str(certificates / "server.key")}
+    sandbox = new_sandbox(bindir=server15.bindir, settings=tls, config={"hyperdriveCaFile": str(certificates / "wrong.pem")})
+    before = facts.application(sandbox)
+    sandbox.climb("copy")
+    assert "mtls" not in facts.hyperdrive(sandbox), "the old origin is verified as it was"
+
+    for wrong in ({}, {"hyperdriveCaFile": str(certificates / "right.pem"), "hyperdriveHost": "localhost"}):
+        sandbox.configure(**wrong)
+        with pytest.raises(EngineError) as raised:
+            sandbox.up("cutover")
+        assert "Cloudflare refused: a connection to the new origin" in raised.value.result.output
+        assert "TLS with" in raised.value.result.output
+        assert facts.hyperdrive(sandbox) == {**before.hyperdrive, "caching": {"disabled": True}}
+        with psycopg.connect(facts.connection_string(sandbox), autocommit=True) as application:
+            assert application.execute(WRITE).rowcount == 1, "no fence was put up"
+
+    sandbox.configure(hyperdriveHost=None)
+    sandbox.up("cutover")
+    [authority] = sandbox.cloudflare_api("GET", CERTIFICATES)
+    assert authority["certificates"] == (certificates / "right.pem").read_text()
+    mtls = {"sslmode": "verify-full", "ca_certificate_id": authority["id"]}
+    assert facts.hyperdrive(sandbox)["mtls"] == mtls
+    assert facts.whereabouts(facts.connection_string(sandbox)) == (USER, TARGET_DATABASE)
+    assert not sandbox.preview("cutover").changed
+    sandbox.up("copy")
+    assert facts.hyperdrive(sandbox) == {**before.hyperdrive, "caching": {"disabled": True}}
+    sandbox.up("cutover")
+    assert facts.hyperdrive(sandbox)["mtls"] == mtls
+    sandbox.destroy()
+    assert facts.application(sandbox).hyperdrive == before.hyperdrive
+    assert sandbox.cloudflare_api("GET", CERTIFICATES) == []
+
+
+# Out of reach
+
+WARNED_WITHIN = 20
+"""Seconds: 10 are what a reviewer is promised, the rest is for a machine on which other tests run."""
+
+
+@contextlib.contextmanager
+def silenced(sandbox: Sandbox) -> Iterator[None]:
+    """The API takes connections and never answers, as behind a firewall that swallows."""
+    pid = sandbox.cloudflare.pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def gone(sandbox: Sandbox) -> Iterator[None]:
+    """Nobody listens where the API was."""
+    sandbox.cloudflare.stop()
+    try:
+        yield
+    finally:
+        sandbox.prepare()
+
+
+def test_cloudflare_out_of_reach_is_one_warning_at_preview_and_an_error_on_up(new_sandbox: NewSandbox) -> None:
+    """Before the first `up`, where the config is yet to be imported, and after it."""
+    sandbox = new_sandbox()
+    before = facts.application(sandbox)
+    for out_of_reach in (silenced, gone):
+        with out_of_reach(sandbox), sandbox.started("preview", stage="provision") as run:
+            run.wait_for("Previewing update")
+            began = time.monotonic()
+            run.wait_for("Cloudflare's API cannot be reached")
+            assert time.monotonic() - began < WARNED_WITHIN
+            looked = run.wait()
+        assert looked.output.count("Cloudflare's API cannot be reached") == 1
+        assert "what would happen to the Hyperdrive config cannot be told from here" in looked.output
+        assert "public.feature_requests" in looked.output, "the rest of the preview is there"
+        assert ("create", "hyperdrive") in [(step.op, step.name) for step in looked.steps]
+    with gone(sandbox), pytest.raises(EngineError) as raised:
+        sandbox.up("provision")
+    assert "error: Cloudflare's API cannot be reached" in raised.value.result.output
+    assert facts.application(sandbox) == before
+
+    sandbox.up("provision")
+    with gone(sandbox):
+        looked = sandbox.preview("provision")
+    assert looked.output.count("Cloudflare's API cannot be reached") == 1
+    assert not looked.changed, "what was recorded is taken to be there still"
+    assert facts.application(sandbox).hyperdrive == before.hyperdrive

@@ -1,0 +1,128 @@
+"""What the admin lacks is told before anything is made, with the statement that helps; so is a server that refuses a password's form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+
+from clarity_infra import admin, scram
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ConfigurationError, Refused
+from clarity_infra.review import review
+from clarity_infra.settings import Settings
+from sandbox.postgres import UNLOGGED_SPEED, Server
+
+PASSWORD = "of-the-admin"
+
+
+@pytest.fixture(params=[18, pytest.param(15, marks=pytest.mark.pg15)])
+def home(request: pytest.FixtureRequest, server: Server) -> Server:
+    return server if request.param == 18 else request.getfixturevalue("server15")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def poor(home: Server, new_role: Callable[..., str], new_database: Callable[..., str]) -> Iterator[Endpoint]:
+    """An admin that may do nothing but own the tables of a source."""
+    role = new_role('poor "admin"', password=PASSWORD, on=home)
+    source = new_database("source", on=home)
+    with home.connect(source) as root:
+        root.execute(
+            sql.SQL(
+                "CREATE TABLE public.one (id int PRIMARY KEY); ALTER TABLE public.one OWNER TO {0}; GRANT CREATE ON DATABASE {1} TO {0}"
+            ).format(sql.Identifier(role), sql.Identifier(source))
+        )
+    yield Endpoint("127.0.0.1", home.port, source, role, PASSWORD, sslmode="disable")
+
+
+def settings(endpoint: Endpoint, more: Mapping[str, Any] | None = None) -> Settings:
+    values = {
+        "masterDatabaseUrl": endpoint.url(),
+        "envFile": "",
+        "tables": '["one"]',
+        "trackingTable": "none",
+        "auditLog": False,
+        "database": f"new_{endpoint.database}",
+        "user": f"user_{endpoint.database}",
+        "readWriteRole": f"rw_{endpoint.database}",
+        **(more or {}),
+    }
+    return Settings.read("dev", values.get, environment={}, folder=Path.cwd())
+
+
+def asked(endpoint: Endpoint, more: Mapping[str, Any] | None = None) -> list[str]:
+    with pytest.raises(Refused, match="may not make what is to be made") as raised:
+        review(settings(endpoint, more), preview=True)
+    return str(raised.value).split("ask a superuser for: ")[1].split("; ")
+
+
+def test_each_statement_that_is_asked_for_is_the_one_that_helps(home: Server, poor: Endpoint) -> None:
+    statements = asked(poor)
+    assert [statement.rsplit(" ", 1)[1] for statement in statements] == ["CREATEROLE", "CREATEDB"]
+    with home.connect() as root:
+        for statement in statements:
+            root.execute(statement.encode())
+    assert review(settings(poor), preview=True).stage == ""
+
+
+def test_what_exists_must_be_the_admins_to_change(
+    home: Server, poor: Endpoint, new_database: Callable[..., str], new_role: Callable[..., str]
+) -> None:
+    names = {"adoptExisting": True, "grantAllData": True, "database": new_database("theirs", on=home), "user": new_role('their; "one"', on=home)}
+    with home.connect() as root:
+        root.execute(sql.SQL("ALTER ROLE {} CREATEROLE CREATEDB").format(sql.Identifier(poor.user)))
+    statements = asked(poor, names)
+    assert any(statement.startswith("ALTER DATABASE") for statement in statements)
+    with home.connect() as root:
+        if root.info.server_version >= 160000:
+            assert len(statements) == 3
+        for statement in statements:
+            root.execute(statement.encode())
+        assert review(settings(poor, names), preview=True).stage in ("", "provision")
+        root.execute(sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(sql.Identifier(str(names["database"]))))
+
+
+def test_a_superuser_lacks_nothing(server: Server) -> None:
+    with server.connect() as root:
+        assert admin.lacking(root, database="postgres", roles=["postgres"], all_data=True) == []
+
+
+def test_a_server_that_takes_verifiers_is_left_as_it_was(server: Server) -> None:
+    endpoint = Endpoint("127.0.0.1", server.port, "postgres", "postgres", server.superuser_password, sslmode="disable")
+    admin.check_verifier(endpoint)
+    with server.connect() as root:
+        assert root.execute("SELECT 1 FROM pg_roles WHERE rolname LIKE 'clarity_infra_probe%'").fetchone() is None
+
+
+def test_a_server_that_refuses_verifiers_is_told_with_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contrib module passwordcheck refuses some verifiers, those of the role's own name: this makes the probe's one of them."""
+    seen: list[str] = []
+    original = scram.verifier
+
+    def of_the_name(_: str, salt: str) -> str:
+        return original(seen[-1], salt)
+
+    def known(size: int) -> str:
+        seen.append("clarity_infra_probe_" + "x" * size)
+        return "x" * size
+
+    monkeypatch.setattr(admin.secrets, "token_hex", known)
+    monkeypatch.setattr(scram, "verifier", of_the_name)
+    server = Server(tmp_path / "server", settings={**UNLOGGED_SPEED, "shared_preload_libraries": "passwordcheck"})
+    try:
+        server.start()
+        endpoint = Endpoint("127.0.0.1", server.port, "postgres", "postgres", server.superuser_password, sslmode="disable")
+        with pytest.raises(ConfigurationError, match=r"refuses a password(?s:.)*passwordForm plain"):
+            admin.check_verifier(endpoint)
+        with server.connect() as root:
+            assert root.execute("SELECT 1 FROM pg_roles WHERE rolname LIKE 'clarity_infra_probe%'").fetchone() is None
+    finally:
+        server.remove()
+
+
+def test_a_provider_that_is_known_to_refuse_them_is_warned_of() -> None:
+    assert "passwordForm plain" in admin.verifier_warning(Endpoint("ep-x-1.eu-central-1.aws.neon.tech", 5432, "d", "u", "p"))
+    assert admin.verifier_warning(Endpoint("db.example.com", 5432, "d", "u", "p")) == ""
