@@ -8,7 +8,7 @@ PYTEST ?=
 # Test files that run at the same time; each worker has servers of its own, and two leave the timed tests enough room on two cores.
 WORKERS ?= 2
 
-.PHONY: help up preview down smoke clean test bench bench-cutover faults lint
+.PHONY: help up preview down smoke traffic clean test bench bench-cutover faults lint docs
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 - \2/p' Makefile | awk -F' - ' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -24,6 +24,9 @@ down: $(VENV)/.installed ## Go back: pulumi destroy
 
 smoke: $(VENV)/.installed ## Try the application where it is now (URL=https://... SMOKE="--path /health": a deployed one, which is only read)
 	@$(RUN) -m sandbox smoke $(if $(URL),--url "$(URL)") $(SMOKE)
+
+traffic: $(VENV)/.installed ## Send requests to the application while something else is done in another shell (TRAFFIC="--seconds 120")
+	@$(RUN) -m sandbox traffic $(TRAFFIC)
 
 clean: ## Stop the sandbox and remove it (the tools stay)
 	@if [ -d .sandbox ]; then $(MAKE) --no-print-directory $(VENV)/.installed && $(RUN) -m sandbox clean; fi
@@ -44,6 +47,9 @@ lint: $(VENV)/.installed ## Check style and types
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+docs: $(VENV)/.installed ## Write the configuration reference anew
+	@$(RUN) scripts/configuration_reference.py
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt policy/requirements.txt toolchain/make-venv
 	@PYTHON="$(PYTHON)" toolchain/make-venv $(VENV)

@@ -12,6 +12,7 @@ from clarity_infra import outputs, program
 from clarity_infra.database import ClarityDatabase, Password
 from clarity_infra.database_settings import AUDIT
 from clarity_infra.hyperdrive import HyperdriveConfig, OriginAuthority, new_mtls, new_origin, old_caching, old_mtls, old_origin
+from clarity_infra.next_steps import next_steps
 from clarity_infra.resources.access_check import AccessCheck
 from clarity_infra.resources.claim import Claim
 from clarity_infra.resources.cutover import Cutover
@@ -117,5 +118,5 @@ pulumi.export("evidence", outputs.evidence(access=access.found, **done))
 pulumi.export("warnings", audit.warnings)
 pulumi.export("advice", audit.advice)
 pulumi.export("cloudflareAddresses", program.addresses(settings, found))
-pulumi.export("nextSteps", program.next_steps(settings))
+pulumi.export("nextSteps", next_steps(settings))
 pulumi.export("readme", outputs.readme())

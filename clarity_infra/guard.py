@@ -61,6 +61,7 @@ _SCHEMA = "postgresql:index/schema:Schema"
 
 # https://www.pulumi.com/docs/iac/cli/commands/pulumi_preview/: operations of a step after which the old resource is no more.
 _REMOVES = frozenset({"delete", "replace", "create-replacement", "delete-replaced", "import-replacement", "discard-replaced"})
+_GOES = frozenset({"delete", "delete-replaced", "discard-replaced"})
 # A change of any of these drops the database and makes it anew (provider-facts 13).
 _REPLACING = frozenset({"template", "encoding", "lcCollate", "lcCtype"})
 # libpq's words for a connection that certainly is encrypted. https://www.postgresql.org/docs/current/libpq-ssl.html
@@ -73,6 +74,8 @@ _SECRET_TEXT = (
     (re.compile(r"SCRAM-SHA-256\$\d+:"), "a password's verifier"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), "a private key"),
 )
+# Said, as an error, of a plugin that on a busy machine is slow to confirm that it may be ended, after all is done: the run is a whole one.
+_SLOW_END = re.compile(r"^(error: )?Detected that \S+ exited prematurely")
 _URL = re.compile(r"postgres(?:ql)?://[^\s\"'<>]+")
 
 
@@ -102,11 +105,6 @@ class Resource:
     properties: Mapping[str, Any]
     op: str | None = None
     ignored: frozenset[str] = frozenset()
-
-    @property
-    def name(self) -> str:
-        """The resource's name in the program."""
-        return self.urn.rsplit("::", 1)[-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,10 +171,12 @@ def _encrypts(resource: Resource, _: Terms) -> Iterator[str]:
             yield f"the connection to {host or 'the server'} has sslmode {mode or 'unset'}, which may go without TLS: use verify-full."
     elif resource.type == _CLOUDFLARE:
         url = _text(properties.get("baseUrl"))
-        if urlsplit(url).scheme == "http" and not _is_here(urlsplit(url).hostname or ""):
-            yield f"the API token would go to {urlsplit(url).hostname} in clear: use https."
+        host, _mode = _host_and_mode(url)
+        if url.startswith("http:") and not _is_here(host):
+            yield f"the API token would go to {host} in clear: use https."
     elif resource.type == _HYPERDRIVE:
-        mode = _text((_bare(properties.get("mtls")) or {}).get("sslmode")) if isinstance(_bare(properties.get("mtls")), Mapping) else ""
+        mtls = _bare(properties.get("mtls"))
+        mode = _text(mtls.get("sslmode")) if isinstance(mtls, Mapping) else ""
         if mode and mode not in _ENCRYPTED:
             yield f"Hyperdrive's sslmode is {mode}, which may go without TLS: leave it out or use require, verify-ca or verify-full."
     for path, value in _leaves(properties, in_secrets=True):
@@ -265,7 +265,8 @@ def planned(preview: str) -> tuple[list[Resource], Mapping[str, Any]]:
 
 def failures(preview: Mapping[str, Any]) -> list[str]:
     """What the engine reported as an error: such a preview did not come to its end."""
-    return [str(found.get("message", "")).strip() for found in preview.get("diagnostics") or [] if found.get("severity") == "error"]
+    said = [str(found.get("message", "")).strip() for found in preview.get("diagnostics") or [] if found.get("severity") == "error"]
+    return [text for text in said if not _SLOW_END.search(text)]
 
 
 def _resource(step: Mapping[str, Any]) -> Resource:

@@ -39,28 +39,26 @@ def look(settings: Settings, *, patience: float | None = None) -> dict[str, Any]
     if settings.adopts:
         found: dict[str, Any] | None = api.get(configuration.hyperdrive_id)
     else:
-        used = api.get(configuration.hyperdrive_id) if configuration.hyperdrive_id else None
-        _refuse_its_name(used, settings)
-        found = api.named(configuration.hyperdrive_name) or _beside(used, settings)
+        found = api.named(configuration.hyperdrive_name)
+        _refuse_the_one_in_use(found, settings)
+        if found is None and configuration.hyperdrive_id:  # once there is a second one, the first may go
+            found = _beside(api.get(configuration.hyperdrive_id), settings)
     api.check_may_write()
     return found or _to_be_made(settings)
 
 
-def _refuse_its_name(used: dict[str, Any] | None, settings: Settings) -> None:
+def _refuse_the_one_in_use(found: dict[str, Any] | None, settings: Settings) -> None:
     """A second config by the name of the one in use would be that one."""
-    name = settings.configuration.hyperdrive_name
-    if used is not None and used.get("name") == name:
+    if found is not None and found.get("id") == settings.configuration.hyperdrive_id:
         raise ConfigurationError(
-            f"{PROJECT}:hyperdriveName is {name}, which is the name of the config that the application uses now ({used['id']}).",
+            f"{PROJECT}:hyperdriveName is {found['name']}, which is the name of the config that the application uses now ({found['id']}).",
             unchanged=_UNCHANGED,
             remedy=f"give the second config another name: `pulumi config set {PROJECT}:hyperdriveName NAME`.",
         )
 
 
-def _beside(used: dict[str, Any] | None, settings: Settings) -> dict[str, Any] | None:
+def _beside(used: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """What a second config is made from: all that the one in use has, but for its ID and name."""
-    if used is None:
-        return None
     kept = {key: used[key] for key in ("origin", "caching", "mtls", "origin_connection_limit") if used.get(key)}
     return {**kept, "name": settings.configuration.hyperdrive_name}
 

@@ -21,8 +21,10 @@ from clarity_infra.ip_ranges import Ranges, admission, published
 from clarity_infra.move.back import would_lose
 from clarity_infra.move.cleanup import refuse_clean_up
 from clarity_infra.move.crossing import check_rows_visible
+from clarity_infra.move.cutover import refuse_changed
 from clarity_infra.move.finding import finding
 from clarity_infra.move.migrations import pending, target_tracking, tracking_table
+from clarity_infra.move.names import quoted
 from clarity_infra.move.neighbours import Neighbours, neighbours
 from clarity_infra.move.status import Status, status
 from clarity_infra.move.survey import Survey, source_set, survey
@@ -196,6 +198,9 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
         loss=would_lose(settings.move) if run == "go back" else None,
         hyperdrive=config,
     )
+    if seen.set is not None:
+        with settings.source.connect(purpose="review") as source, settings.target.connect(purpose="review") as target:
+            refuse_changed(settings.stack, source, target, [table.name for table in seen.set.tables])
     lines = outlook(settings, seen)
     if seen.survey is not None and seen.survey.blockers:
         blockers = [str(blocker) for blocker in seen.survey.blockers]
@@ -203,7 +208,8 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     side = "unsettled" if found.side == "source" and found.leftovers else found.side
     wanted = _wanted(settings)
     mark = "" if side == wanted else finding(settings.move, target_exists=has_target)
-    warnings = _not_allowed(settings, provisions=not found.stage) + _stale_source(settings, run, others)
+    taken_over = found.stage == "provision" and settings.configuration.adopt_existing
+    warnings = _not_allowed(settings, provisions=not found.stage or taken_over) + _stale_source(settings, run, others)
     return Review(existing=existing, stage=found.stage, side=side, wanted=wanted, mark=mark, lines=tuple(lines), warnings=warnings)
 
 

@@ -479,6 +479,11 @@ class Settings:
                 f"{PROJECT}:hyperdriveWay is second-config, cloudflareAccountId is not set.",
                 remedy=f"set {PROJECT}:cloudflareAccountId, or leave hyperdriveWay out.",
             )
+        if configuration.hyperdrive_ca_file and not configuration.cloudflare_account_id:
+            raise ConfigurationError(
+                f"{PROJECT}:hyperdriveCaFile is set, cloudflareAccountId is not.",
+                remedy=f"set {PROJECT}:cloudflareAccountId; for this program's own connections the CA is sslRootCert.",
+            )
         if configuration.wrangler_file and not second:
             raise ConfigurationError(
                 f"{PROJECT}:wranglerFile is set, but in place the ID of the Hyperdrive config stays what it is: there is nothing to write.",

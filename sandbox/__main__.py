@@ -1,4 +1,4 @@
-"""`python -m sandbox up | preview | down | smoke | clean | cli`: what `make` runs on one machine, without account or server."""
+"""`python -m sandbox up | preview | down | smoke | traffic | clean | cli`: what `make` runs on one machine, without account or server."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from sandbox.source import SourceError
 from sandbox.stack import PROJECT, STAGES, Sandbox, SandboxError
 from sandbox.worker import WorkerError
 from sandbox.worker_smoke import HEALTH, Smoke, SmokeError, smoke_deployed, smoke_sandbox
+from sandbox.worker_traffic import traffic_through
 
 _TOLD_ALREADY = "warning: using pulumi-"  # the engine on each stand-in, several times a run; the report has them once
 STOOD_IN = (
@@ -51,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     smoke.add_argument("--url", default="", help="a deployed application, which is only read; the sandbox's unless given")
     smoke.add_argument("--path", action="append", help=f"a path of the deployed application; may be repeated (default: {HEALTH})")
     smoke.add_argument("--migrations", type=Path, help="the deployed application's Drizzle folder, to compare DATABASE_URL with")
+    traffic = commands.add_parser("traffic", help="send requests to the application while something else is done, and find each write again")
+    traffic.add_argument("--seconds", type=float, default=60, help="how long; Ctrl-C ends it earlier")
+    traffic.add_argument("--per-second", type=float, default=25, help="requests, whether the ones before were answered or not")
     commands.add_parser("cli", help="print the path of the Pulumi command line, building it where there is none")
     options = parser.parse_args(arguments)
     try:
@@ -77,8 +81,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.command in {"down", "clean"} and not sandbox.exists:
         print_line("there is no sandbox here: nothing to do")
         return 0
-    if options.command == "smoke" and not sandbox.exists:
+    if options.command in {"smoke", "traffic"} and not sandbox.exists:
         raise SandboxError("there is no sandbox here, so there is no application to try. Run `make up` first.")
+    if options.command == "traffic":
+        return _traffic(sandbox, options)
     with _alone(sandbox.folder):
         if options.command == "smoke":
             sandbox.prepare()
@@ -148,6 +154,13 @@ def _smoke_deployed(options: argparse.Namespace) -> Smoke:
         return smoke_deployed(options.url, paths)
     with Endpoint.from_url(database_url, name="DATABASE_URL").connect(purpose="smoke") as connection:
         return smoke_deployed(options.url, paths, database=connection, migrations=options.migrations)
+
+
+def _traffic(sandbox: Sandbox, options: argparse.Namespace) -> int:
+    """Holds no lock on the sandbox: what is done to it meanwhile is the point."""
+    lost = traffic_through(sandbox, options.seconds, per_second=options.per_second, say=_show)
+    print_line("\n".join([f"{len(lost)} acknowledged writes were not found as they were acknowledged", *lost[:10]]))
+    return 1 if lost else 0
 
 
 def _told(smoke: Smoke) -> int:

@@ -6,20 +6,25 @@ kept account of; an answer other than 200 to a write leaves open whether it was 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import random
+import secrets
 import statistics
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
 import psycopg
 
+from sandbox import node_packages
+from sandbox.stack import Sandbox
+from sandbox.worker import Worker
 from sandbox.worker_client import Answer, ask
 
 _MIX = ("create", "message", "update", "read", "create", "message", "update", "delete", "list", "config")
@@ -31,6 +36,11 @@ SELECT r.request_id, r.title,
        ARRAY(SELECT m.content FROM public.request_messages m WHERE m.request_id = r.request_id ORDER BY m.content)
 FROM public.feature_requests r WHERE starts_with(r.request_id, %s)
 """
+
+_REMOVE = (
+    "DELETE FROM public.request_messages WHERE starts_with(request_id, %s)",
+    "DELETE FROM public.feature_requests WHERE starts_with(request_id, %s)",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +164,11 @@ class Traffic:
         ]
         return wrong + [f"{request_id}: nobody asked for it" for request_id in found.keys() - stated.keys()]
 
+    def remove(self, connection: psycopg.Connection[Any]) -> None:
+        """Deletes the rows it made. Raises psycopg.Error."""
+        for statement in _REMOVE:
+            connection.execute(statement, (f"{self._prefix}-",))
+
     def phases(self) -> list[Phase]:
         """What happened in each phase; a request belongs to the one in which it was answered."""
         with self._lock:
@@ -264,3 +279,25 @@ def summary(phases: Sequence[Phase]) -> str:
         )
         lines += [f"  {count} x {reason}" for reason, count in phase.errors.most_common()]
     return "\n".join(lines)
+
+
+def traffic_through(sandbox: Sandbox, seconds: float, *, per_second: float, say: Callable[[str], None]) -> list[str]:
+    """Sends requests to the sandbox's application for so long, or until Ctrl-C; whatever is done to the sandbox meanwhile.
+
+    Tells what happened, and gives the writes that were acknowledged and are not in the database that is live afterwards. Its rows are
+    deleted. Raises NodeError, WorkerError, SandboxError, EngineError, and psycopg.Error where that database cannot be reached.
+    """
+    with Worker(node_packages.install(say), sandbox.folder / "traffic", sandbox.worker_database_url, release="before") as worker:
+        say(f"sending {per_second:g} requests a second for {seconds:g} s")
+        with (
+            Traffic(worker.url, per_second=per_second, prefix=f"traffic-{secrets.token_hex(4)}") as traffic,
+            contextlib.suppress(KeyboardInterrupt),
+        ):
+            traffic.mark("meanwhile")
+            time.sleep(seconds)
+    with psycopg.connect(sandbox.database_url, autocommit=True, connect_timeout=10) as connection:
+        lost = [*traffic.wrong, *traffic.differences(connection)]
+        with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction):  # the fence, where a switch is under way: they stay
+            traffic.remove(connection)
+    say(summary(traffic.phases()[1:]))
+    return lost

@@ -33,8 +33,8 @@ _MARKS = {
     "import": "=",
     "read": ">",
 }
-# Said by the engine of every plugin that stands on PATH; it tells a reviewer nothing.
-_NOISE = re.compile(r"^(warning: )?using pulumi-\S+ from \$PATH at ")
+# Said by the engine of every plugin that stands on PATH, or is slow to end after all is done; it tells a reviewer nothing.
+_NOISE = re.compile(r"^(warning: |error: )?(using pulumi-\S+ from \$PATH at |Detected that \S+ exited prematurely)")
 
 
 def marker(stack: str) -> str:

@@ -21,7 +21,7 @@ PASSWORD = "of-the-admin"
 
 @pytest.fixture(params=[18, pytest.param(15, marks=pytest.mark.pg15)])
 def home(request: pytest.FixtureRequest, server: Server) -> Server:
-    return server if request.param == 18 else request.getfixturevalue("server15")  # type: ignore[no-any-return]
+    return server if request.param == 18 else request.getfixturevalue("server15")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_each_statement_that_is_asked_for_is_the_one_that_helps(home: Server, po
 def test_what_exists_must_be_the_admins_to_change(
     home: Server, poor: Endpoint, new_database: Callable[..., str], new_role: Callable[..., str]
 ) -> None:
-    names = {"adoptExisting": True, "grantAllData": True, "database": new_database("theirs", on=home), "user": new_role('their; "one"', on=home)}
+    names = {"adoptExisting": True, "grantAllData": True, "database": new_database("theirs", on=home), "user": new_role('their "one"', on=home)}
     with home.connect() as root:
         root.execute(sql.SQL("ALTER ROLE {} CREATEROLE CREATEDB").format(sql.Identifier(poor.user)))
     statements = asked(poor, names)
@@ -109,7 +109,7 @@ def test_a_server_that_refuses_verifiers_is_told_with_the_setting(tmp_path: Path
         seen.append("clarity_infra_probe_" + "x" * size)
         return "x" * size
 
-    monkeypatch.setattr(admin.secrets, "token_hex", known)
+    monkeypatch.setattr("clarity_infra.admin.secrets.token_hex", known)
     monkeypatch.setattr(scram, "verifier", of_the_name)
     server = Server(tmp_path / "server", settings={**UNLOGGED_SPEED, "shared_preload_libraries": "passwordcheck"})
     try:

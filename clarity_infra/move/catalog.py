@@ -183,10 +183,13 @@ def _check_owner(name: Name, row: Row, user: str) -> None:
         # A member already, but one that only administers the role (PostgreSQL 16): a grant without options would change nothing.
         options = " WITH INHERIT TRUE, SET TRUE" if row["member"] else ""
         what = "may not act as that role" if row["member"] else "is no member of that role"
+        ask = f"GRANT {quoted(row['owner'])} TO {quoted(user)}{options}"
+        if row["of_superuser"]:  # a member of a superuser's role can become one
+            ask = f"ALTER TABLE {name} OWNER TO {quoted(user)}"
         raise Refused(
             f'{name} belongs to "{row["owner"]}", and "{user}" {what}.',
             unchanged="Nothing was changed.",
-            remedy=f"GRANT {quoted(row['owner'])} TO {quoted(user)}{options}, or use an admin that may.",
+            remedy=f"{ask}, or use an admin that may.",
         )
 
 

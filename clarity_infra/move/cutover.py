@@ -197,22 +197,7 @@ class _CutOver:
 
     def _check_alike(self) -> None:
         """Source and target still have the columns that were copied; a difference would make rows unequal later."""
-        here = columns(self.way.source, self.way.tables)
-        there = columns(self.way.target, self.way.tables)
-        different = [
-            f"{name}.{column.name}" + ("" if column.name in names else " (missing in the target)")
-            for name, found in here.items()
-            for names in [{other.name: other.type for other in there.get(name, ())}]
-            for column in found
-            if names.get(column.name) != column.type
-        ]
-        went_back = self.way.source_journal.last(GONE_BACK, LIFTED)
-        if different and went_back is None:
-            raise Refused(
-                "The source's tables changed since they were copied: " + ", ".join(different[:10]) + ".",
-                unchanged="Nothing was changed.",
-                remedy="raise copyRevision, so that a copy with the new structure is made.",
-            )
+        refuse_changed(self.way.move.stack, self.way.source, self.way.target, self.way.tables)
 
     def _check_migrations(self) -> None:
         """No migration reached the source after the copy; and what is pending can be applied, which tables it rewrites."""
@@ -547,6 +532,25 @@ def gap_text(evidence: Mapping[str, Any], live: str = "the new database took wri
     if evidence.get("sessions_ended") and ended is not None:
         text += f" (on old connections for {ended:.2f} s, until these were ended)"
     return text + "; a client adds what it lets pass before it tries again"
+
+
+def refuse_changed(stack: str, source: psycopg.Connection[Any], target: psycopg.Connection[Any], tables: Iterable[Name]) -> None:
+    """Raises Refused where tables of the source have other columns than were copied; a target that was live has later ones on purpose."""
+    names = list(tables)
+    here, there = columns(source, names), columns(target, names)
+    different = [
+        f"{name}.{column.name}" + ("" if column.name in known else " (missing in the target)")
+        for name, found in here.items()
+        for known in [{other.name: other.type for other in there.get(name, ())}]
+        for column in found
+        if known.get(column.name) != column.type
+    ]
+    if different and Journal(source, stack).last(GONE_BACK, LIFTED) is None:
+        raise Refused(
+            "The source's tables changed since they were copied: " + ", ".join(different[:10]) + ".",
+            unchanged="Nothing was changed.",
+            remedy="raise copyRevision, so that a copy with the new structure is made.",
+        )
 
 
 def _unequal(tables: list[Name]) -> VerificationFailed:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
+from clarity_infra.errors import ClarityError
 from clarity_infra.move.model import Column, Table
 from clarity_infra.move.queries import query
 
@@ -121,6 +122,10 @@ _TEXTS = re.compile(r"(text|character varying(\(\d+\))?)$")
 _AS_TEXT = re.compile(r"(jsonb|json|real|double precision|numeric(\(\d+,-?\d+\))?)$")
 
 
+# Arrays of the server's own types whose text may be larger than they are by much.
+_LARGE_ARRAYS = re.compile(r"(bytea|text|character varying(\(\d+\))?|json|jsonb)\[\]$")
+
+
 def _row(columns: Sequence[Column], *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
     """The row `t` as a record to be hashed, or as a text."""
     if grain == "columns":
@@ -150,6 +155,8 @@ def _hashed_value(value: sql.Composable, column: Column) -> sql.Composable:
 def _column_hash(value: sql.Composable, type_name: str, method: Method) -> sql.Composable:
     if type_name == "bytea":  # its text is twice its size
         return sql.SQL("pg_catalog.encode(pg_catalog.sha256({}), 'hex')").format(value)
+    if _LARGE_ARRAYS.match(type_name):  # so may theirs be; what is sent of them holds no number of this database alone
+        return sql.SQL("pg_catalog.encode(pg_catalog.sha256(pg_catalog.array_send({})), 'hex')").format(value)
     return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(hashes(sql.SQL("{}::text").format(value), method)))
 
 
@@ -165,7 +172,8 @@ def digest(
     """Rows and content of a table's own rows (`ONLY`), of the named columns or of all, generated ones too.
 
     `where` is a condition on `t`. To compare columns of two sides give the names: their order is part of the value. Raises
-    RowTooLarge where a row's text passes what a value can hold; ask again with `grain="columns"`, on both sides.
+    RowTooLarge where a row's text passes what a value can hold; ask again with `grain="columns"`, on both sides. ClarityError where even
+    a single value's text does.
     """
     columns = sorted(table.column_names) if columns is None else columns
     statement = sql.SQL(
@@ -176,7 +184,10 @@ def digest(
             row = connection.execute(statement).fetchone()
     except _TOO_LARGE as error:
         if grain == "columns":
-            raise
+            raise ClarityError(
+                f"{table.name}: a value is too large for its text, so its rows cannot be compared: {error.diag.message_primary}.",
+                remedy="divide the value over several rows, or take the table out of `tables`.",
+            ) from error
         raise RowTooLarge(str(table.name)) from error
     assert row is not None
     return Digest(int(row[0]), _value(int(row[1]), int(row[2]), method, grain))

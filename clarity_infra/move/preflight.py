@@ -21,6 +21,9 @@ from clarity_infra.pooler import REMEDY, is_pooled
 # The oldest server this is tested with; older ones lack what the queries ask for.
 OLDEST = 150000
 
+# Bytes of tables from which on the target's disk is worth a word.
+_WORTH_A_LOOK = 1_000_000_000
+
 
 def major(connection: psycopg.Connection[Any]) -> int:
     """The server's major version."""
@@ -71,7 +74,7 @@ def check_servers(
             blockers.append(Blocker("pg_dump and pg_restore", error.what, error.remedy, can_accept=False))
     blockers += _collations(target, move_set)
     blockers += _policy_roles(target, move_set)
-    return blockers, notes
+    return blockers, notes + _room(move_set)
 
 
 def check_databases(
@@ -146,6 +149,17 @@ def _locked(connection: psycopg.Connection[Any], high: int, low: int) -> Iterato
         yield
     finally:
         connection.execute("SELECT pg_catalog.pg_advisory_unlock(%s::int4, %s::int4)", (high, low))
+
+
+def _room(move_set: MoveSet) -> list[str]:
+    """What the target has to have free, where that is worth a look: no server says in SQL how much there is."""
+    size = sum(table.bytes for table in move_set.tables)
+    if size < _WORTH_A_LOOK:
+        return []
+    return [
+        f"The target's server needs about {2 * size / 1e9:,.1f} GB of free disk for the rows and their write-ahead log, and room for the"
+        " indexes: it does not tell how much it has."
+    ]
 
 
 def _collations(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:

@@ -37,6 +37,10 @@ PART_BYTES = 256 * 1024 * 1024
 # Digests are read in smaller parts: they need no transaction and no buffer of their own, and the workers end at about the same time.
 DIGEST_PART_BYTES = 64 * 1024 * 1024
 
+# What a server says of a row that it cannot put together to send it, and what can be done.
+_TOO_LARGE = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.OutOfMemory)
+_ROW_TOO_LARGE = "no server sends a row of more than 1 GB, nor does pg_dump get one: divide its largest values over several rows."
+
 # How long a table of the source may be locked by somebody's DDL before the copy gives up, in milliseconds. DDL that queues behind the
 # snapshot's lock makes everything after it wait, the application too: giving up lets it pass.
 LOCK_WAIT_MS = 30_000
@@ -130,6 +134,7 @@ def copy_rows(
             raise ClarityError(
                 f"{part.table.name}: its rows could not be copied: {error.diag.message_primary or error}",
                 unchanged="The source stays live; the copy is not used.",
+                remedy=_ROW_TOO_LARGE if isinstance(error, _TOO_LARGE) else "",
             ) from error
         pace.done(part.table.name, 1 / pieces[part.table.name])
         return Copied(count, size, time.monotonic() - started, Digest(0, "none:0:0"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clarity_infra.errors import ClarityError
-from clarity_infra.program import next_steps
+from clarity_infra.next_steps import next_steps
 from clarity_infra.report.account import Origins, Run, look, of_run
 from clarity_infra.report.file import write
 from clarity_infra.resources.base import Properties, say

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +17,11 @@ import pytest
 from sandbox.environment import caller_environment
 from sandbox.node_packages import NodePackages
 from sandbox.postgres import UNLOGGED_SPEED
-from sandbox.stack import SOURCE_DATABASE, Sandbox
+from sandbox.stack import PROJECT, SOURCE_DATABASE, Sandbox
 from sandbox.worker import Worker
 from sandbox.worker_client import ask
 from sandbox.worker_smoke import smoke_sandbox
-from sandbox.worker_traffic import Traffic, summary
+from sandbox.worker_traffic import Traffic, summary, traffic_through
 
 TARGET = "clarity"
 USER = "clarity_user"
@@ -40,9 +41,7 @@ Kit = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def sandbox(home: Path) -> Iterator[Sandbox]:
-    made = Sandbox(
-        home / "own", rows=2_000, settings=UNLOGGED_SPEED, config={"sourceDatabase": SOURCE_DATABASE, "switchMasterDatabaseUrl": True}
-    )
+    made = Sandbox(home / "own", rows=2_000, settings=UNLOGGED_SPEED)
     try:
         made.prepare()
         yield made
@@ -87,7 +86,15 @@ def moved(sandbox: Sandbox, worker: Worker, env_before: bytes) -> Move:
 
 
 @pytest.fixture(scope="module")
-def back(sandbox: Sandbox, worker: Worker, moved: Move) -> Traffic:
+def switched(sandbox: Sandbox, moved: Move) -> Sandbox:
+    """The sandbox after the other URL of `.env` was switched as well, as the report offers."""
+    sandbox.configure(sourceDatabase=SOURCE_DATABASE, switchMasterDatabaseUrl=True)
+    sandbox.up("cutover")
+    return sandbox
+
+
+@pytest.fixture(scope="module")
+def back(sandbox: Sandbox, worker: Worker, switched: Sandbox) -> Traffic:
     """Another client's requests, sent while the sandbox was brought back by `make down`."""
     with Traffic(worker.url, per_second=RATE, prefix="back") as traffic:
         traffic.wait_for(20)
@@ -128,9 +135,26 @@ def differences(sandbox: Sandbox, database: str, *clients: Traffic) -> list[str]
         return [line for traffic in clients for line in traffic.differences(connection)]
 
 
-def master_url(sandbox: Sandbox) -> str:
-    [line] = [line for line in sandbox.app_env_path.read_text().splitlines() if line.startswith("MASTER_DATABASE_URL")]
+def master_url(env: bytes) -> str:
+    """The line of `.env` that drizzle-kit goes by."""
+    [line] = [line for line in env.decode().splitlines() if line.startswith("MASTER_DATABASE_URL")]
     return line
+
+
+def status(sandbox: Sandbox) -> list[str]:
+    """What `python -m clarity_infra status` says to a shell that has sourced the sandbox's file."""
+    command = [sys.executable, "-m", "clarity_infra", "status", "--source", "MASTER_DATABASE_URL", "--quiet"]
+    done = subprocess.run(
+        ["/bin/sh", "-euc", '. "$0" && exec "$@"', sandbox.env_path, *command],
+        cwd=PROJECT,
+        env=caller_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 class TestDuringTheMove:
@@ -169,11 +193,19 @@ class TestAfterTheMove:
         assert smoke.passed, smoke.report()
         assert f"the Worker is on database {TARGET} as {USER}" in smoke.report()
 
-    def test_drizzle_kit_with_the_application_s_env_applies_nothing(self, sandbox: Sandbox, kit: Kit) -> None:
-        before = sandbox.psql(TARGET, RECORD), sandbox.psql(SOURCE_DATABASE, RECORD)
-        assert "migrations applied successfully" in kit("migrate")
-        assert (sandbox.psql(TARGET, RECORD), sandbox.psql(SOURCE_DATABASE, RECORD)) == before
-        assert (before[0][0][0], before[1][0][0]) == (4, 3)
+    def test_traffic_by_hand_finds_each_write_again_and_leaves_none(self, sandbox: Sandbox) -> None:
+        told: list[str] = []
+        assert traffic_through(sandbox, 2, per_second=RATE, say=told.append) == []
+        assert told[-1].startswith("meanwhile: ") and "writes acknowledged" in told[-1]
+        left = "SELECT count(*) FROM feature_requests WHERE starts_with(request_id, 'traffic-') AND request_id !~ '^traffic-[0-9]+$'"
+        assert sandbox.psql(TARGET, left) == [(0,)]
+
+    def test_report_and_status_say_that_drizzle_kit_still_finds_the_old_database(self, sandbox: Sandbox, env_before: bytes) -> None:
+        assert master_url(sandbox.app_env_path.read_bytes()) == master_url(env_before)
+        [step] = [step for step in sandbox.outputs()["nextSteps"] if "MASTER_DATABASE_URL" in step]
+        assert "which drizzle-kit reads, still names the old database" in step
+        assert "sourceDatabase postgres && pulumi config set clarity-infra:switchMasterDatabaseUrl true && pulumi up" in step
+        assert [line for line in status(sandbox) if line.startswith("next: see that MASTER_DATABASE_URL")]
 
     def test_a_new_migration_is_applied_as_the_user_who_owns_what_it_makes(self, sandbox: Sandbox, kit: Kit) -> None:
         assert "0004_add_labels.sql" in kit("generate", "--name", "add_labels", schema=LABELS)
@@ -186,30 +218,22 @@ class TestAfterTheMove:
             sandbox.psql(TARGET, "DROP TABLE IF EXISTS labels")
             sandbox.psql(TARGET, "DELETE FROM drizzle.__drizzle_migrations WHERE id > 4")
 
-    def test_only_the_database_of_master_database_url_is_another(self, sandbox: Sandbox, env_before: bytes) -> None:
-        old = next(line for line in env_before.decode().splitlines() if line.startswith("MASTER_DATABASE_URL"))
-        assert master_url(sandbox) == old.replace(f"/{SOURCE_DATABASE}?", f"/{TARGET}?")
 
-    def test_a_second_up_changes_nothing_and_still_finds_the_source(self, sandbox: Sandbox) -> None:
-        env = sandbox.app_env_path.read_bytes()
-        again = sandbox.up("cutover")
-        assert not again.changed, [(step.op, step.name) for step in again.steps]
-        assert sandbox.app_env_path.read_bytes() == env
-        assert not [step for step in sandbox.outputs()["nextSteps"] if "MASTER_DATABASE_URL" in step]
+class TestTheOtherUrl:
+    def test_only_its_database_is_another_one(self, switched: Sandbox, env_before: bytes) -> None:
+        expected = master_url(env_before).replace(f"/{SOURCE_DATABASE}?", f"/{TARGET}?")
+        assert master_url(switched.app_env_path.read_bytes()) == expected != master_url(env_before)
+        assert not [step for step in switched.outputs()["nextSteps"] if "MASTER_DATABASE_URL" in step]
 
-    def test_a_setting_taken_back_puts_the_variable_back_and_says_what_follows(self, sandbox: Sandbox) -> None:
-        switched = sandbox.app_env_path.read_text()
-        sandbox.configure(switchMasterDatabaseUrl=False)
-        sandbox.up("cutover")
-        try:
-            assert master_url(sandbox).endswith(f'/{SOURCE_DATABASE}?sslmode=disable"')
-            assert sandbox.database_url in switched
-            [step] = [step for step in sandbox.outputs()["nextSteps"] if "MASTER_DATABASE_URL" in step]
-            assert "still names the old database" in step
-        finally:
-            sandbox.configure(switchMasterDatabaseUrl=True)
-            sandbox.up("cutover")
-        assert sandbox.app_env_path.read_text() == switched
+    def test_there_is_nothing_left_to_do_and_the_source_is_still_found(self, switched: Sandbox) -> None:
+        looked = switched.preview("cutover")
+        assert not looked.changed, [(step.op, step.name) for step in looked.steps]
+
+    def test_drizzle_kit_with_the_application_s_env_applies_nothing(self, switched: Sandbox, kit: Kit) -> None:
+        before = switched.psql(TARGET, RECORD), switched.psql(SOURCE_DATABASE, RECORD)
+        assert "migrations applied successfully" in kit("migrate")
+        assert (switched.psql(TARGET, RECORD), switched.psql(SOURCE_DATABASE, RECORD)) == before
+        assert (before[0][0][0], before[1][0][0]) == (4, 3)
 
 
 class TestAfterTheWayBack:

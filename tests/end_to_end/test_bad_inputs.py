@@ -37,6 +37,7 @@ from sandbox.postgres import UNLOGGED_SPEED, Server, wheel_bindir
 from sandbox.source import TABLES
 from sandbox.stack import ACCOUNT_ID, APPLICATION_ROLE, SOURCE_DATABASE, Sandbox
 from tests.end_to_end.facts import contents, hyperdrive, structure
+from tests.pooler import Mode, pooler
 
 REMEDY = "What to do:"
 ROWS = 300
@@ -261,6 +262,21 @@ class TestWithNothingMadeYet:
         with pytest.raises(Unreachable):
             scene.review({"MASTER_DATABASE_URL": scene.url(port="1")}, preview=False)
 
+    @pytest.mark.parametrize("mode", ["transaction", "round robin"])
+    def test_a_transaction_pooler_on_an_innocent_port(self, scene: Scene, mode: Mode) -> None:
+        with pooler(scene.settings().source, mode) as pooled:
+            url = pooled.url()
+            text = scene.refused({"MASTER_DATABASE_URL": url})
+            assert "reached through a transaction pooler" in text
+            assert "use the provider's direct (unpooled) host or port" in text
+            assert "transaction pooler" in scene.refused({"TARGET_DATABASE_URL": url})
+            output = scene.refused_by_engine(environment={"MASTER_DATABASE_URL": url})
+            assert "reached through a transaction pooler" in errors_of(output)[0]
+
+    def test_a_pooler_in_session_mode_works(self, scene: Scene) -> None:
+        with pooler(scene.settings().source, "session") as pooled:
+            assert scene.review({"MASTER_DATABASE_URL": pooled.url()}).stage == ""
+
     def test_a_read_replica(self, scene: Scene, standby: Server) -> None:
         text = scene.refused({"MASTER_DATABASE_URL": standby.url(SOURCE_DATABASE)})
         assert "source server: it is a read replica" in text
@@ -288,6 +304,7 @@ class TestWithNothingMadeYet:
             text = scene.refused({"MASTER_DATABASE_URL": scene.url(user="plain", password=password)})
             assert "public.app_config" in text
             assert 'belongs to "postgres", and "plain" is no member of that role' in text
+            assert 'ALTER TABLE public.app_config OWNER TO "plain"' in text  # membership in a superuser would be too much to ask for
         finally:
             with scene.server.connect() as admin:
                 admin.execute("DROP OWNED BY plain")

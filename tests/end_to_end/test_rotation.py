@@ -29,6 +29,8 @@ GRACE = 3
 PAUSE = 0.05
 REFUSED = "password authentication failed"
 
+pytestmark = pytest.mark.timeout(1500)
+
 
 class Connecting:
     """A client that asks for its URL, connects, reads, and leaves, every 50 ms; `refused` holds every failure with its reason."""
@@ -183,9 +185,7 @@ def test_a_rotation_that_is_killed_is_finished_by_the_next(sandbox: Sandbox, bef
             with sandbox.started("up", stage="cutover") as run:
                 run.wait_for(text, timeout=240)
                 os.kill(run.pid, signal.SIGKILL)
-            deadline = time.monotonic() + 60
-            while sandbox.engine_processes() and time.monotonic() < deadline:
-                time.sleep(0.2)
+            time.sleep(GRACE + 2)  # what the killed engine left behind goes on to its end, but may not end the password
             assert facts.whereabouts(old) == (USER, TARGET_DATABASE)
             sandbox.up("cutover")
         nobody_was_refused(by_env, by_hyperdrive)

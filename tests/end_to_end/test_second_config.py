@@ -7,7 +7,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sandbox.engine import EngineError
 from sandbox.stack import ACCOUNT_ID, HYPERDRIVE_NAME, SOURCE_DATABASE, Sandbox
 from tests.end_to_end import facts
 from tests.end_to_end.conftest import NewSandbox
@@ -90,22 +89,3 @@ def test_there_and_back_and_gone(sandbox: Sandbox) -> None:
     assert names == [HYPERDRIVE_NAME]
     now = facts.application(sandbox)
     assert (now.structure, now.env, now.hyperdrive) == (before.structure, before.env, before.hyperdrive)
-
-
-def test_what_cannot_be_right_is_refused_at_preview(sandbox: Sandbox) -> None:
-    file = wrangler(sandbox).read_text()
-    old = facts.hyperdrive(sandbox)["id"]
-    for configured, text, message in (
-        ({"hyperdriveName": HYPERDRIVE_NAME}, file, "which is the name of the config that the application uses now"),
-        ({"wranglerBinding": "DATABASE"}, file, "has no Hyperdrive binding DATABASE"),
-        ({}, file.replace(old, "e" * 32), f"hyperdriveId says that the application uses {old}"),
-        ({"hyperdriveWay": None}, file, "wranglerFile is set, but in place"),
-    ):
-        wrangler(sandbox).write_text(text)
-        sandbox.configure(**configured)
-        with pytest.raises(EngineError) as raised:
-            sandbox.preview("provision")
-        assert message in raised.value.result.output.replace("\n", " ")
-        assert wrangler(sandbox).read_text() == text
-        sandbox.configure(hyperdriveName=SECOND, wranglerBinding=None, hyperdriveWay="second-config")
-    wrangler(sandbox).write_text(file)

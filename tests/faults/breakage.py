@@ -162,15 +162,20 @@ def _wait_until(moment: float) -> None:
 
 
 def _start_again(stage: Stage, side: Side) -> None:
-    """Somebody starts a server that gave up; one that is on its way is waited for."""
-    deadline = time.monotonic() + 60
+    """Somebody starts a server that gave up; one that is on its way is waited for, and started anew where it does not get there."""
+    server, began = stage.servers[side], time.monotonic()
+    patience = began + 25
     while True:
         try:
-            stage.servers[side].start()
+            server.start()
             return
-        except ServerError:
-            if time.monotonic() > deadline:
-                raise
+        except ServerError as error:
+            if time.monotonic() > began + 90:
+                lines = server.log_path.read_text(errors="replace").splitlines()[-30:]
+                raise Surprise(f"{error} The end of its log: {' / '.join(lines)}") from None
+            if time.monotonic() > patience:
+                patience = began + 90
+                server.stop()
             time.sleep(0.2)
 
 

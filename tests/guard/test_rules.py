@@ -40,6 +40,9 @@ class TestWhatHoldsData:
         assert texts("random:index/randomPassword:RandomPassword", op="replace") == []
         assert texts("postgresql:index/grant:Grant", op="delete", role="clarity_rw") == []
 
+    def test_what_goes_may_have_been_wrong(self) -> None:
+        assert texts("pulumi:providers:postgresql", op="delete", host="db.example.com", sslmode="disable", note="a://b:c@d") == []
+
     def test_a_database_whose_change_would_make_it_anew_is_named_with_what_is_missing(self) -> None:
         (text,) = texts("postgresql:index/database:Database", ignored=FIXED - {"encoding"})
         assert "a change of encoding would drop" in text
@@ -189,6 +192,13 @@ class TestCommandLine:
         preview.write_text(json.dumps({"diagnostics": [{"severity": "error", "message": "Stage cutover cannot be entered"}]}))
         assert main(["guard", str(preview)]) == 1
         assert "the preview failed: Stage cutover cannot be entered" in capsys.readouterr().out
+
+    def test_a_plugin_that_was_slow_to_end_is_no_failure(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        said = "error: Detected that /opt/bin/pulumi-resource-random exited prematurely. \n  This is *always* a bug in the provider."
+        preview = tmp_path / "preview.json"
+        preview.write_text(json.dumps({"steps": [], "diagnostics": [{"severity": "error", "message": said}]}))
+        assert main(["guard", str(preview)]) == 0
+        assert "keep all" in capsys.readouterr().out
 
     @pytest.mark.parametrize("text", ["", "not JSON", "[]", "{}", '{"steps'])
     def test_what_is_no_preview_is_refused(self, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -233,7 +233,7 @@ CREATE INDEX searched_w ON searched USING gin (w);
 CREATE TABLE "values" (
     id integer PRIMARY KEY, n numeric, f double precision, r real, d date, ts timestamp, tz timestamptz, i interval, t text, c char(5),
     b bytea, j json, jb jsonb, u uuid, a integer[], m money, bits bit varying, ip inet, x xid, o int8range, tz2 timetz, p point, v tsvector,
-    h "char", reg regtype, mac macaddr8
+    h "char", reg regtype, mac macaddr8, texts text[], bytes bytea[]
 );
 INSERT INTO "values" (id, n, f, r, d, ts, tz, i, t, c, b, j, jb, a, bits, tz2, p, v, reg) VALUES
     (1, 'NaN', 'NaN', 'NaN', 'infinity', 'infinity', '-infinity', '1 year -2 mons 3 days 04:05:06.789', E'\\N', 'a', '\x00ff5c', '{"a" : 1,  "a":2}', '{"a": 1, "b": 1.00}', '{}', B'', '12:00+05:30', '(1,-0)', 'b:1 a:2', 'integer'),
@@ -242,6 +242,8 @@ INSERT INTO "values" (id, n, f, r, d, ts, tz, i, t, c, b, j, jb, a, bits, tz2, p
     (4, 1.00, '0', '0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '[0:1]={5,6}', NULL, NULL, NULL, NULL, NULL),
     (5, 1e-20, 1e-308, 1e-40, NULL, NULL, NULL, NULL, E'\U0001F600\u0301 \\. \x7f', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
     (6, 123456789012345678901234567890.123456789012345678901234567890, 0.1 + 0.2, 3.4e38, NULL, NULL, NULL, NULL, repeat('long ', 400000), NULL, decode(repeat('00ff', 300000), 'hex'), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+
+UPDATE "values" SET texts = '{a,"b,c",NULL,"","\"\\"}', bytes = ARRAY['\x00ff', NULL, '']::bytea[] WHERE id < 3;
 
 -- An extension, and what hangs on it
 CREATE EXTENSION citext;

@@ -118,6 +118,7 @@ def test_marks_comments_and_crossing_keys_arrive(scene: Scene, workers: int) -> 
 def test_a_definition_that_looks_like_an_entry_is_not_taken_for_one(scene: Scene) -> None:
     """It cannot be taken apart for sure, so it is made in one piece."""
     scene.run_source(SCHEMA)
+    assert len(steps_of(scene, "indexes")) == 1
     assert scene.copy("a", "b")["verified"]["differences"] == 0
 
 

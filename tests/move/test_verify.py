@@ -10,7 +10,7 @@ import pytest
 
 from clarity_infra.move import verify as verify_module
 from clarity_infra.move.catalog import read_move_set
-from clarity_infra.move.digest import Digest
+from clarity_infra.move.digest import Digest, Method, digest
 from clarity_infra.move.model import MoveSet
 from clarity_infra.move.names import Name
 from clarity_infra.move.rows import session
@@ -38,6 +38,8 @@ MUTATIONS = {
     "1.0 to 1.00": ("UPDATE public.values SET n = 1.00 WHERE id = 3", "different: id=3"),
     "json spacing": ("""UPDATE public.values SET j = '{"a":1,"a":2}' WHERE id = 1""", "different: id=1"),
     "a trailing space": ("UPDATE public.values SET t = t || ' ' WHERE id = 5", "different: id=5"),
+    "a NULL in an array": ("UPDATE public.values SET texts[3] = 'NULL' WHERE id = 1", "different: id=1"),
+    "a byte in an array": ("UPDATE public.values SET bytes[1] = '\\x00fe' WHERE id = 2", "different: id=2"),
     "BC to AD": ("UPDATE public.values SET d = '0044-03-15' WHERE id = 3", "different: id=3"),
     "an array's lower bound": ("UPDATE public.values SET a = '{5,6}' WHERE id = 4", "different: id=4"),
     "one label in a row": ("UPDATE public.enums SET plain = 'added after' WHERE plain = 'added before'", "table public.enums"),
@@ -178,6 +180,9 @@ MUTATIONS = {
 }
 
 
+METHODS: tuple[Method, ...] = ("server", "sha256")
+
+
 @pytest.fixture(scope="module")
 def sides(server: Server) -> Iterator[tuple[Scene, psycopg.Connection[Any], psycopg.Connection[Any], MoveSet]]:
     """The hostile schema, copied, and a session of a superuser on each side."""
@@ -231,6 +236,22 @@ def test_the_other_way_to_hash_finds_the_same(sides: Sides, monkeypatch: pytest.
         target.execute("UPDATE public.values SET f = '0' WHERE id = 3")
         (found,) = verify(source, target, move_set, owner=scene.owner).differences
     assert 'table public."values"' in found or "table public.values" in found
+
+
+# Of the table "values", which has a column of most types.
+IN_VALUES = [change for change, (statement, _) in MUTATIONS.items() if "UPDATE public.values" in statement]
+
+
+@pytest.mark.parametrize("change", [None, *IN_VALUES])
+def test_column_by_column_the_same_is_found(sides: Sides, change: str | None) -> None:
+    """How tables are digested that have rows whose text is too large."""
+    _, source, target, move_set = sides
+    table = move_set.table(Name("public", "values"))
+    with target.transaction(force_rollback=True):
+        if change:
+            target.execute(MUTATIONS[change][0].encode())
+        found = [digest(side, table, method=method, grain="columns") for side in (source, target) for method in METHODS]
+    assert (found[: len(METHODS)] == found[len(METHODS) :]) == (change is None)
 
 
 def test_the_negative_control_notices_a_digest_that_cannot_differ(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ class Environment:
             "user": self.user,
             "readWriteRole": f"{self.user}_rw",
             "envFile": "",
+            "auditLog": "false",
             "migrationsFolder": str(DRIZZLE_FOLDER),
             "masterDatabaseUrl": url or self.server.url(self.source, self.admin, PASSWORD),
             "reportFolder": str(self.folder / "reports"),

@@ -247,6 +247,15 @@ def test_bars_of_steps_that_took_no_time_and_of_hours() -> None:
         assert "<rect" in drawn
 
 
+def test_a_provider_s_process_does_not_import_what_only_the_program_needs() -> None:
+    """The generated SDKs take seconds to import, and each `up` starts the providers' process anew."""
+    modules = ("database_copy", "cutover", "source_cleanup", "rollback")
+    code = "".join(f"import clarity_infra.resources.{name}\n" for name in modules)
+    code += "import sys; print([name for name in ('pulumi_cloudflare', 'pulumi_postgresql', 'pulumi_random') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 class TestTheRunThatWritesIt:
     """The context in which a provider does its work."""
 

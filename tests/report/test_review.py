@@ -102,6 +102,14 @@ class TestFromStageToStage:
         assert "as public.request_messages without a key must be compared whole under the lock" in line_of(text, "writers wait")
         assert re.search(r"public\.request_messages .* NONE$", text.split(" all 4")[0].replace(" public", "\npublic"), re.MULTILINE)
 
+    def test_a_source_that_is_no_longer_as_it_was_copied_is_refused_now_not_at_the_cut_over(self, environment: Environment) -> None:
+        environment.on(environment.source, "ALTER TABLE app_config ADD COLUMN since integer")
+        try:
+            with pytest.raises(Refused, match=r"(?s)changed since they were copied: public\.app_config\.since.*raise copyRevision"):
+                text_of(environment, "cutover")
+        finally:
+            environment.on(environment.source, "ALTER TABLE app_config DROP COLUMN since")
+
     def test_the_way_back_lists_what_is_carried_and_what_has_no_place(self, environment: Environment) -> None:
         environment.cut_over()
         environment.on(

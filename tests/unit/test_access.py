@@ -127,6 +127,13 @@ def test_what_is_missing_is_found(scene: Scene, statement: str, message: str) ->
         ("ALTER ROLE {user} CREATEDB", "it can create a database"),
         ("ALTER ROLE {user} BYPASSRLS", "it can bypass row security"),
         ("GRANT CONNECT ON DATABASE {target} TO PUBLIC", "everybody (PUBLIC) has CONNECT"),
+        ("GRANT pg_read_server_files TO {user}", "it is a member of pg_read_server_files, which reaches beyond its database"),
+        ("GRANT pg_read_all_data TO {role}", "it is a member of pg_read_all_data"),
+        ("GRANT pg_signal_backend TO {user}", "it is a member of pg_signal_backend"),
+        ("GRANT EXECUTE ON FUNCTION pg_catalog.lo_import(text) TO {user}", "it can read a file into a large object"),
+        ("GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO {user}", "it can list the server's files"),
+        ("GRANT EXECUTE ON FUNCTION pg_catalog.pg_reload_conf() TO {user}", "it can reload the server's configuration"),
+        ("ALTER ROLE {user} SET role TO {role}", "it acts as "),
     ],
 )
 def test_what_is_too_much_is_found(scene: Scene, statement: str, message: str) -> None:
@@ -140,6 +147,27 @@ def test_what_is_too_much_is_found(scene: Scene, statement: str, message: str) -
             scene.run("ALTER DATABASE {target} OWNER TO postgres")
         if "ADMIN OPTION" in statement:
             scene.run("REVOKE ADMIN OPTION FOR {role} FROM {user}")
+
+
+def test_a_login_that_acts_as_the_owner_passes(scene: Scene, new_role: Callable[..., str]) -> None:
+    second = new_role("second", password=PASSWORD)
+    scene.run(f"GRANT {{user}} TO {second}")
+    owner, scene.user = scene.user, second
+    assert f'it acts as "{second}", and what it makes would not belong to "{owner}"' in scene.wrong(owner=owner)
+    scene.run(f"ALTER ROLE {{user}} SET role TO {owner}")
+    assert "become the admin" in scene.check(owner=owner)["refused"]
+
+
+def test_a_reader_that_cannot_read_or_can_write_is_found(scene: Scene, new_role: Callable[..., str]) -> None:
+    reader = new_role("reader")
+    assert f'"{reader}" cannot read public.things' in scene.wrong(reader=reader)
+    scene.run(f"GRANT USAGE ON SCHEMA public, drizzle TO {reader}")
+    scene.run(f"GRANT SELECT ON ALL TABLES IN SCHEMA public, drizzle TO {reader}")
+    assert scene.check(reader=reader)["allowed"]
+    scene.run(f"GRANT USAGE ON SEQUENCE drizzle.__drizzle_migrations_id_seq TO {reader}")
+    assert f'"{reader}" can write to drizzle.__drizzle_migrations_id_seq' in scene.wrong(reader=reader)
+    scene.run(f"GRANT TRUNCATE ON public.things TO {reader}")
+    assert f'"{reader}" can write to public.things' in scene.wrong(reader=reader)
 
 
 def test_tables_of_another_database_within_reach_are_found(scene: Scene) -> None:

@@ -393,6 +393,62 @@ class TestWhatTheProgramMakesOfIt:
         assert made == {**json.loads(self.RECORDED)["origin"], "scheme": "postgres", "password": "old-pw"}
         assert hyperdrive.old_origin("", "x") == hyperdrive.new_origin("", self.settings(), "x") == ""
 
+    def test_a_second_config_is_made_from_the_one_in_use_and_then_found_by_its_name(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        def look(name: str) -> dict[str, Any] | None:
+            way = {"hyperdriveWay": "second-config", "hyperdriveId": config["id"], "hyperdriveName": name}
+            values = {"masterDatabaseUrl": self.ADMIN, "envFile": "", "cloudflareAccountId": ACCOUNT, "cloudflareApiToken": WRITES, **way}
+            environment = {"CLOUDFLARE_BASE_URL": service.base_url}
+            return hyperdrive.look(Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment=environment))
+
+        made = look("second")
+        assert made == {"name": "second", **{key: config[key] for key in ("origin", "caching", "origin_connection_limit")}}
+        with pytest.raises(ConfigurationError, match=f"the name of the config that the application uses now \\({config['id']}\\)"):
+            look("clarity-db")
+        second = service.configs.create(ACCOUNT, {**made, "origin": origins[0].parameters()})
+        service.configs.delete(ACCOUNT, config["id"])
+        found = look("second")
+        assert found is not None
+        assert found["id"] == second["id"], "the first config is not needed any more"
+
+    @pytest.mark.parametrize(
+        ("stage", "bound", "planned"),
+        [
+            ("copy", "a" * 32, f"id {'a' * 32} stays until the cut-over"),
+            ("cutover", "a" * 32, f"id {'a' * 32} -> {'b' * 32}; the application is sent by it once it is deployed"),
+            ("cutover", "b" * 32, "names the second config already"),
+            ("copy", "b" * 32, f"id {'b' * 32} -> the one it had before"),
+        ],
+    )
+    def test_a_reviewer_reads_what_becomes_of_the_wrangler_file(self, tmp_path: Path, stage: str, bound: str, planned: str) -> None:
+        (tmp_path / "wrangler.jsonc").write_text(json.dumps({"hyperdrive": [{"binding": "HYPERDRIVE", "id": bound}]}))
+        way = {
+            "hyperdriveWay": "second-config",
+            "hyperdriveId": "a" * 32,
+            "wranglerFile": "wrangler.jsonc",
+            "originPassword": "pw",
+            "stage": stage,
+        }
+        values = {"masterDatabaseUrl": self.ADMIN, "envFile": "", **way}
+        settings = Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment={}, folder=tmp_path)
+        config = {**json.loads(self.RECORDED), "id": "b" * 32, "name": "second"}
+        hyperdrive.check(config, settings)
+        told, file = hyperdrive.plan(config, settings)
+        assert f"second ({'b' * 32}): follows the live side; config {'a' * 32}, which the application uses, stays as it is" in told
+        assert file == f"binding HYPERDRIVE of wrangler.jsonc: {planned}"
+
+    def test_a_wrangler_file_that_binds_a_third_config_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "wrangler.jsonc").write_text(json.dumps({"hyperdrive": [{"binding": "HYPERDRIVE", "id": "e" * 32}]}))
+        way = {"hyperdriveWay": "second-config", "hyperdriveId": "a" * 32, "wranglerFile": "wrangler.jsonc", "originPassword": "pw"}
+        values = {"masterDatabaseUrl": self.ADMIN, "envFile": "", **way}
+        settings = Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment={}, folder=tmp_path)
+        with pytest.raises(ConfigurationError, match=f"has id {'e' * 32}, and hyperdriveId says that the application uses {'a' * 32}"):
+            hyperdrive.check({**json.loads(self.RECORDED), "name": "second"}, settings)
+
+    def test_in_place_there_is_nothing_to_plan(self) -> None:
+        assert hyperdrive.plan({**json.loads(self.RECORDED), "name": "clarity-db"}, self.settings()) == []
+
     ACCESS = json.dumps({"origin": {"host": "db.internal", "database": "postgres", "user": "app", "access_client_id": "client.access"}})
     SERVICE = json.dumps({"origin": {"database": "postgres", "user": "app", "service_id": "vpc-1"}})
 

@@ -22,6 +22,7 @@ from pulumi.output import Unknown
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused
+from clarity_infra.hyperdrive_api import OriginSwitch
 from clarity_infra.resources import rollback
 from clarity_infra.resources.access_check import AccessCheckProvider
 from clarity_infra.resources.base import ClarityProvider, engine_lives, failure, same, without_provider
@@ -33,7 +34,7 @@ from clarity_infra.resources.env_file import EnvFileProvider
 from clarity_infra.resources.rollback import RollbackProvider
 from clarity_infra.resources.source_cleanup import SourceCleanupProvider
 from clarity_infra.resources.way_back import WayBackProvider
-from clarity_infra.settings import PROJECT
+from clarity_infra.settings import PROJECT, Settings
 from sandbox.plugins.wire import decode, encode
 from sandbox.postgres import Server, free_port
 
@@ -422,6 +423,25 @@ class TestCutover:
     def test_what_the_databases_say_counts_as_much_as_the_state(self, was: str, wanted: str, found: str, changes: bool) -> None:
         """A run that died between two steps is taken up again though Pulumi's state knows of nothing to do."""
         assert CutoverProvider().diff("id", {"side": was, "looked": "1"}, {"side": wanted, "found": found, "looked": "2"}).changes is changes
+
+    @pytest.mark.parametrize(
+        ("configured", "caching", "seconds"),
+        [
+            (None, '{"disabled": false, "max_age": 3600, "stale_while_revalidate": 15}', 3615),
+            (None, '{"disabled": false}', 75),
+            (None, '{"disabled": true}', 0),
+            (None, None, 75),
+            ("7", '{"disabled": false, "max_age": 3600}', 7),
+        ],
+    )
+    def test_the_cache_is_off_for_as_long_as_it_may_hold_an_answer(self, configured: str | None, caching: str | None, seconds: float) -> None:
+        """`caching` is what the config had before the move; a state from before that was recorded has none."""
+        values = {"cacheDrainSeconds": configured, "cloudflareAccountId": "a" * 32, "cloudflareApiToken": "t"}
+        origin = json.dumps({"host": "h", "port": 1, "database": "d", "user": "u", "password": "p"})
+        props = {"account": "a" * 32, "hyperdriveName": "n", "oldOrigin": origin, "newOrigin": origin, "caching": caching}
+        switch = switch_of(props, Settings.read("dev", values.get, environment={}))
+        assert isinstance(switch, OriginSwitch)
+        assert switch.cache_seconds == seconds
 
     def test_where_hyperdrive_is_not_managed_nothing_is_switched(self) -> None:
         assert switch_of({"account": ""}, None).where() == "unmanaged"  # type: ignore[arg-type]

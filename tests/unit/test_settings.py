@@ -68,6 +68,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"readOnlyRole": "admin"}, 'MASTER_DATABASE_URL logs in as "admin", the role that is to be made'),
     ({"hyperdrivePort": "70000"}, "hyperdrivePort: Input should be less than or equal to 65535"),
     ({"hyperdrivePort": "-1"}, "hyperdrivePort: Input should be greater than or equal to 0"),
+    ({"hyperdriveCaFile": "ca.pem"}, "hyperdriveCaFile is set, cloudflareAccountId is not"),
     ({"hyperdriveWay": "both"}, "hyperdriveWay: Input should be 'in-place' or 'second-config'"),
     ({"hyperdriveWay": "second-config"}, "hyperdriveWay is second-config, cloudflareAccountId is not set"),
     ({"wranglerFile": "wrangler.jsonc"}, "wranglerFile is set, but in place the ID of the Hyperdrive config stays"),
@@ -98,6 +99,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"user": "ü" * 32}, "clarity-infra:user: 'ü+' is longer than the 63 bytes"),
     ({"readWriteRole": "r" * 64}, "clarity-infra:readWriteRole: 'r+' is longer"),
     ({"user": "clarity_rw"}, "user and readWriteRole are the same role"),
+    ({"database": "it's"}, "single quote, and the PostgreSQL plugin could not drop"),
+    *(({"database": f"a{c}b"}, "the PostgreSQL plugin cannot connect to a database of that name") for c in "?#%\n\t"),
+    ({"sourceDatabase": "100%"}, "(?s)admin's URL names.*set TARGET_DATABASE_URL to another database"),
+    ({"user": "a=b"}, "user: 'a=b' has an equals sign"),
+    ({"readWriteRole": "a=b"}, "readWriteRole: 'a=b' has an equals sign"),
+    ({"masterDatabaseUrl": "postgresql://a%3Db:pw-x@127.0.0.1/d"}, "the user of the admin's URL: 'a=b' has an equals sign"),
+    ({"masterDatabaseUrl": "postgresql://a%3Ab:pw-x@127.0.0.1/d"}, "whose name has a colon"),
+    *(({"user": name}, f"PostgreSQL reserves the role name '{name}'") for name in ("public", "none", "pg_mine")),
+    ({"readWriteRole": "pg_mine"}, "readWriteRole: PostgreSQL reserves the role name"),
+    ({"tables": '["pg_catalog.pg_class"]'}, "pg_catalog.pg_class belongs to PostgreSQL itself"),
+    ({"tables": '["information_schema.tables"]'}, "information_schema.tables belongs to PostgreSQL itself"),
     ({"user": "admin"}, 'MASTER_DATABASE_URL logs in as "admin", the role that is to be made'),
     ({"readWriteRole": "admin"}, 'MASTER_DATABASE_URL logs in as "admin", the role that is to be made'),
     ({"tables": '["b", "b"]'}, "tables names public.b twice"),
@@ -136,6 +148,13 @@ def test_roles_are_named_after_the_database_unless_they_have_names(tmp_path: Pat
     assert (made.user, made.read_write_role) == ("staging_user", "staging_rw")
     made = settings(tmp_path, database="staging", user="app").configuration
     assert (made.user, made.read_write_role) == ("app", "staging_rw")
+
+
+@pytest.mark.parametrize("name", ['so"me', "a;b", "a b", "a\\b", "a.b", "a/b", "ä", "--", "$$", "d" * 63, "UPPER", "a:b", "a@b"])
+def test_odd_names_that_everything_can_work_with_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
+    made = settings(tmp_path, database=name, user=f"{name[:60]}_u", readWriteRole=f"{name[:60]}_r")
+    made.check()
+    assert (made.target.database, made.configuration.user) == (name, f"{name[:60]}_u")
 
 
 def test_several_wrong_values_are_told_at_once(tmp_path: Path) -> None:

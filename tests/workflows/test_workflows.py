@@ -196,3 +196,17 @@ def test_the_names_of_the_environment_are_the_program_s() -> None:
     read_by = "\n".join(path.read_text() for path in (*SHELL, PROJECT / "clarity_infra" / "settings.py"))
     engine = {"PULUMI_ACCESS_TOKEN", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE"}
     assert [name for name in sorted(given - engine) if name not in read_by] == []
+
+
+def test_client_tools_that_are_new_enough_are_left_as_they_are(tmp_path: Path) -> None:
+    path, added = tmp_path / "bin", tmp_path / "added"
+    path.mkdir()
+    for name, body in (("pg_dump", "echo 'pg_dump (PostgreSQL) 99.1'"), ("apt-get", "exit 7"), ("sudo", "exit 7")):
+        (path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (path / name).chmod(0o755)
+    environment = {"PATH": f"{path}:{os.environ['PATH']}", "GITHUB_PATH": str(added)}
+    command = [str(PROJECT / "scripts" / "install-postgresql-client")]
+    done = subprocess.run([*command, "18"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "PostgreSQL's client tools: version 99\n"), done.stderr
+    older = subprocess.run([*command, "100"], env=environment, capture_output=True, text=True, check=False)
+    assert older.returncode == 7  # what would install them was called

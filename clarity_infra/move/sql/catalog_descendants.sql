@@ -17,6 +17,7 @@ SELECT t.oid, n.nspname, c.relname, c.relkind::text,
        pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') OR pg_catalog.pg_has_role(current_user, c.relowner,
          CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) AS mine,
        pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER') AS member,
+       (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = c.relowner) AS of_superuser,
        pg_catalog.pg_get_userbyid(c.relowner) AS owner
   FROM tree t
   JOIN pg_catalog.pg_class c ON c.oid = t.oid

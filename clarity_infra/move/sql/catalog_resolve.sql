@@ -6,6 +6,7 @@ SELECT w.schema, w.name, c.oid, c.relkind::text AS kind, c.relpersistence::text 
        pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') OR pg_catalog.pg_has_role(current_user, c.relowner,
          CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) AS mine,
        pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER') AS member,
+       (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = c.relowner) AS of_superuser,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS visible,
        (SELECT e.extname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
          WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'

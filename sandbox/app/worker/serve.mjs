@@ -57,8 +57,8 @@ net.connect = (...target) => {
       [database, worker],
       [worker, database],
     ]) {
-      one.on("error", () => other.destroy());
-      one.on("close", () => other.destroy());
+      one.on("error", () => {}); // "close" follows it
+      one.on("close", () => other.end());
     }
   });
   return database;
