@@ -10,13 +10,12 @@ import dataclasses
 import io
 import os
 import re
-import stat
-import tempfile
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
 from clarity_infra.errors import ConfigurationError
+from clarity_infra.whole_file import replace_whole
 
 # An assignment: what stands before its value, the value (in single or double quotes, or up to a comment or the end of the line), and the rest.
 _HEAD = r"""(?P<head>^[^\S\r\n]*(?:export[^\S\r\n]+)?['"]?{key}['"]?[^\S\r\n]*=[^\S\r\n]*)"""
@@ -96,21 +95,7 @@ class EnvFile:
     def write(self) -> None:
         """Puts the text in place of the file at once or not at all, mode 0600. Raises ConfigurationError."""
         self.check_writable()
-        target = self.path.resolve()
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self.text.encode("utf-8", "surrogateescape"))
-                file.flush()
-                os.fsync(file.fileno())
-            before = target.stat()
-            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
-                os.chown(name, before.st_uid, before.st_gid)  # root edits a user's file: it stays the user's
-            os.chmod(name, stat.S_IMODE(before.st_mode) & _PRIVATE)
-            os.replace(name, target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_whole(self.path, self.text.encode("utf-8", "surrogateescape"), mode=_PRIVATE)
 
     def _binding(self, key: str) -> Binding | None:
         found = [binding for binding in parse_stream(io.StringIO(self.text)) if binding.key == key and not binding.error]

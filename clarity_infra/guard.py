@@ -226,8 +226,13 @@ OUTPUTS = ("outputs-are-secret", "No output of the stack holds a password, or a 
 
 
 def violations(resources: Iterable[Resource], terms: Terms) -> list[Violation]:
-    """Every rule that a resource breaks."""
-    return [Violation(rule.name, resource.urn, text) for resource in resources for rule in RULES for text in rule.broken_by(resource, terms)]
+    """Every rule that a resource breaks; of one that goes, what it was is no matter any more."""
+    return [
+        Violation(rule.name, resource.urn, text)
+        for resource in resources
+        for rule in (RULES[:1] if resource.op in _GOES else RULES)
+        for text in rule.broken_by(resource, terms)
+    ]
 
 
 def in_plain_text(resources: Iterable[Resource]) -> list[Violation]:

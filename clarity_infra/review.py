@@ -185,7 +185,7 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     _refuse_stage(settings, found)
     run = run_of(settings, found)
     others = neighbours(settings.move, target_exists=has_target)
-    _refuse_what_is_another_stack_s(settings, run, others)
+    _refuse_what_is_another_stack_s(settings, found, run, others)
     if run == "clean up":
         _refuse_clean_up(settings)
     if run == "cut over" and found.stage == "copy":
@@ -213,9 +213,9 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     return Review(existing=existing, stage=found.stage, side=side, wanted=wanted, mark=mark, lines=tuple(lines), warnings=warnings)
 
 
-def _refuse_what_is_another_stack_s(settings: Settings, run: Run, others: Neighbours) -> None:
+def _refuse_what_is_another_stack_s(settings: Settings, found: Status, run: Run, others: Neighbours) -> None:
     """Two stacks may share a server and a source; not a database that one of them fills, nor the moment of the cut-over."""
-    if others.copying and run in ("provision", "copy", "copy afresh"):
+    if others.copying and found.stage in ("", "provision"):
         raise Refused(
             f"{settings.target.label()} holds the tables of another stack, {_named(others.copying)}.",
             unchanged="Nothing was changed.",

@@ -2,9 +2,9 @@
 
 Per row two 64-bit hashes, each summed over the table: a sum, never an exclusive or, in which pairs cancel. A column is hashed as it is
 stored where the server's hash sees every bit of it (small integers, dates, texts by their bytes), as it is sent where that hash folds 64
-bits into 32 first (bigint and timestamps: 0 and 4294967297 have the same one under every seed), else as its text: the hash of an enum is
-of its OID, and those of numeric and jsonb take 1.0 for 1.00. The server's hash of a row is linear in its columns, and a sum of it would
-not see two cells exchanged within a column: so it is hashed once more before it is summed.
+bits into 32 first (bigint and timestamps: 0 and 4294967297 have the same one under every seed) or takes 1.0 for 1.00 (numeric), else as
+its text: the hash of an enum is of its OID, and that of jsonb takes 1.0 for 1.00 too. The server's hash of a row is linear in its
+columns, and a sum of it would not see two cells exchanged within a column: so it is hashed once more before it is summed.
 
 Both sessions must come from `Endpoint.connect`, which pins every setting that changes how a value prints.
 """
@@ -111,15 +111,16 @@ def _mixed(value: sql.Composable, seed: int) -> sql.Composable:
 
 # Types of which the server's hash sees every bit, so that equal hashes mean equal values, printed alike.
 _AS_STORED = re.compile(r"(smallint|integer|boolean|uuid|date|bytea)$")
-# Types whose hash is of 32 bits only; what is sent of them has all 64.
+# Types whose hash is of 32 bits only, or takes 1.0 for 1.00; what is sent of them has all 64 bits, and the scale.
 _AS_SENT = (
     (re.compile(r"bigint$"), "int8send"),
+    (re.compile(r"numeric(\(\d+,-?\d+\))?$"), "numeric_send"),
     (re.compile(r"timestamp(\(\d\))? without time zone$"), "timestamp_send"),
     (re.compile(r"timestamp(\(\d\))? with time zone$"), "timestamptz_send"),
 )
 _TEXTS = re.compile(r"(text|character varying(\(\d+\))?)$")
 # Types whose text is never empty, so that it needs no quotes to be told from NULL; the cast is cheaper than a row's text.
-_AS_TEXT = re.compile(r"(jsonb|json|real|double precision|numeric(\(\d+,-?\d+\))?)$")
+_AS_TEXT = re.compile(r"(jsonb|json|real|double precision)$")
 
 
 # Arrays of the server's own types whose text may be larger than they are by much.

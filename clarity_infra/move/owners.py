@@ -58,11 +58,9 @@ def every_owner(connection: psycopg.Connection, names: Sequence[Name]) -> dict[N
 def by_owner(owner_of: Mapping[Thing, Owner]) -> dict[Owner, list[Thing]]:
     """The things in as few groups as can be altered at once: all whose owner's privileges the session has are one."""
     groups: dict[Owner, list[Thing]] = {}
-    inherited: Owner | None = None
+    first = next((owner for owner in owner_of.values() if owner.inherited), None)
     for thing, owner in owner_of.items():
-        if owner.inherited:
-            owner = inherited = inherited or owner
-        groups.setdefault(owner, []).append(thing)
+        groups.setdefault(first if first is not None and owner.inherited else owner, []).append(thing)
     return groups
 
 

@@ -29,6 +29,7 @@ from clarity_infra.move.ledger import Noted
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.owners import oids
+from clarity_infra.move.shape import columns
 from clarity_infra.move.state import MIGRATED, OPENED
 
 DIGESTED, WATCHED = "digested", "watched"
@@ -190,13 +191,29 @@ class Proof:
             numbers = oids(target, [table.name for table in way.moved.with_rows])
             watched = self._recorded(WATCHED)
             noted = ledger.read(target, way.move.stack, numbers) if watched else {}
+            altered = self._altered(target)
+            noted = {name: written for name, written in noted.items() if name not in altered}
             if way.rows_role is not None:
                 target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(way.rows_role)))
             yield _Past(target, watched["method"] if watched else probed(way.source, way.target), noted)
 
+    def _altered(self, target: psycopg.Connection[Any]) -> frozenset[Name]:
+        """The tables whose columns are not the source's any more: the application's own migrations may have come since."""
+        with_rows = self.way.moved.with_rows
+        there = columns(target, [table.name for table in with_rows])
+
+        def as_before(table: Table) -> bool:
+            found = {column.name: column.type for column in there.get(table.name, ())}
+            # A type may have another name by now; of an enum that changes nothing.
+            return all(found.get(column.name) == column.type or (column.enum and column.name in found) for column in table.stored)
+
+        return frozenset(table.name for table in with_rows if not as_before(table))
+
     def _not_known(self, source: psycopg.Connection[Any], table: Table) -> str:
         """What can be said of a table without a ledger: nothing, unless it is equal to the source's even now."""
         with self.way.open_target(purpose="cut-over proof") as target:
+            if table.name in self._altered(target):
+                return f"{table.name}: its columns were changed since it was opened, so what it held then cannot be told"
             found = changed_keys(source, target, table, columns=ledger.columns(table), limit=_NAMED + 1)
         if not found:
             return ""

@@ -165,8 +165,7 @@ def _times(account: Account) -> Markup | None:
         "p",
         tag("span", "", class_="key"),
         "a step",
-        tag("span", "", class_="key inner"),
-        "inside another",
+        *((tag("span", "", class_="key inner"), "inside another") if inner else ()),
         *((tag("span", "", class_="key waits"), "writers wait") if inner else ()),
         class_="soft legend",
     )
@@ -300,7 +299,13 @@ def _evidence(account: Account) -> Markup | None:
 
 
 def _next(account: Account) -> Markup | None:
-    return _section("What is next", _list([tag("code", step) for step in account.next_steps])) if account.next_steps else None
+    return _section("What is next", _list(map(_step, account.next_steps))) if account.next_steps else None
+
+
+def _step(text: str) -> Markup:
+    """A step as it is told; what is to be typed stands before the colon."""
+    command, colon, why = text.partition(": ")
+    return join(tag("code", command), colon, why) if command.startswith("pulumi ") else join(text)
 
 
 def _history(account: Account) -> Markup | None:

@@ -147,6 +147,20 @@ def test_what_nobody_can_know_any_more_somebody_can_answer_for(scene: Scene, tmp
     assert clean_up(scene.move, **settings, unproved=evidence["fenced_by"])["dropped"]
 
 
+def test_migrations_of_the_application_before_the_proof_are_no_difference(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever goes on for the dead run comes late, and the application has been deployed again meanwhile."""
+    dies_at(scene, monkeypatch, "before settle")
+    scene.on_target("ALTER TABLE public.person DROP COLUMN name; ALTER TABLE public.requests ALTER COLUMN place TYPE bigint")
+    scene.on_target(
+        "ALTER TYPE public.kind RENAME TO kinds; UPDATE public.config SET config = '1'; ALTER TABLE public.team ADD COLUMN more text"
+    )
+    scene.on_target("ALTER TABLE public.log RENAME TO old_log; UPDATE public.team SET more = 'x'")
+    evidence = scene.cut_over()
+    assert not evidence["differences"] and not evidence["proved"]
+    assert {text.split(":")[0] for text in evidence["unproved"]} == {"public.person", "public.requests", "public.log"}
+    assert all("columns were changed" in text for text in evidence["unproved"])
+
+
 def test_a_ledger_that_breaks_or_overflows_fails_no_write(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "CAP", 3)
     dies_at(scene, monkeypatch, "before settle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from sandbox.stack import ACCOUNT_ID, SOURCE_DATABASE, Sandbox
 from tests import names
@@ -40,23 +41,40 @@ def write(sandbox: Sandbox) -> None:
             connection.execute(statement)
 
 
-def test_there_and_back(new_sandbox: NewSandbox) -> None:
-    sandbox = new_sandbox(superuser=False, rows=100)
-    names.make_source(sandbox.server)
-    configure(sandbox)
-    before, env, config = names.access(sandbox.server), sandbox.app_env_path.read_bytes(), facts.hyperdrive(sandbox)
-    sandbox.climb("cutover")
+@pytest.fixture(scope="module")
+def sandbox(new_sandbox: NewSandbox) -> Sandbox:
+    made = new_sandbox(superuser=False, rows=100)
+    names.make_source(made.server)
+    configure(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def before(sandbox: Sandbox) -> tuple[object, ...]:
+    return remembered(sandbox)
+
+
+def remembered(sandbox: Sandbox) -> tuple[object, ...]:
+    """What is to be as it was after the way back."""
+    return names.access(sandbox.server), sandbox.app_env_path.read_bytes(), facts.hyperdrive(sandbox)
+
+
+def test_there(sandbox: Sandbox, before: tuple[object, ...]) -> None:
+    facts.bring(sandbox, "cutover")
     assert facts.whereabouts(sandbox.database_url) == (USER, TARGET)
     assert facts.whereabouts(facts.connection_string(sandbox)) == (USER, TARGET)
     for table in (PARENT, CHILD):
         assert names.rows(sandbox.server, SOURCE, table) == names.rows(sandbox.server, TARGET, table)
-    write(sandbox)
     assert not sandbox.refresh().changed
+
+
+def test_and_back(sandbox: Sandbox, before: tuple[object, ...]) -> None:
+    facts.bring(sandbox, "cutover")
+    write(sandbox)
     now = {table: names.rows(sandbox.server, TARGET, table) for table in (PARENT, CHILD)}
     sandbox.destroy()
     assert {table: names.rows(sandbox.server, SOURCE, table) for table in (PARENT, CHILD)} == now
-    assert names.access(sandbox.server) == before
-    assert (sandbox.app_env_path.read_bytes(), facts.hyperdrive(sandbox)) == (env, config)
+    assert remembered(sandbox) == before
     write(sandbox)
     left = "SELECT rolname FROM pg_roles WHERE rolname ~ '^(user|rw)\"' UNION ALL SELECT datname FROM pg_database WHERE datname ~ '^new'"
     assert sandbox.psql(SOURCE_DATABASE, left) == []

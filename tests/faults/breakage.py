@@ -140,6 +140,8 @@ def full_log(side: Side) -> Break:
     def fault(stage: Stage, run: Run) -> None:
         assert stage.wal is not None
         ballast = stage.wal / "ballast"
+        with stage.root(side) as root:
+            root.execute("CHECKPOINT")  # or the recovery would make and drop the databases of earlier cases once more
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(8192))
@@ -173,9 +175,9 @@ def _start_again(stage: Stage, side: Side) -> None:
             if time.monotonic() > began + 90:
                 lines = server.log_path.read_text(errors="replace").splitlines()[-30:]
                 raise Surprise(f"{error} The end of its log: {' / '.join(lines)}") from None
-            if time.monotonic() > patience:
+            if time.monotonic() > patience and server.pid is not None:
                 patience = began + 90
-                server.stop()
+                os.kill(server.pid, signal.SIGQUIT)  # as `pg_ctl stop -m immediate`
             time.sleep(0.2)
 
 

@@ -95,6 +95,12 @@ HOSTILE_SETTINGS = (
     "xmlbinary = 'hex'",
     "row_security = on",
     "standard_conforming_strings = off",
+    "quote_all_identifiers = on",
+    "array_nulls = off",
+    "transform_null_equals = on",
+    "session_replication_role = replica",
+    "check_function_bodies = on",
+    "gin_fuzzy_search_limit = 1",
 )
 
 

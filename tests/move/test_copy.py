@@ -363,6 +363,8 @@ def test_a_slow_target_slows_the_source_and_fills_no_memory(filled: Scene) -> No
     ]
     command = [sys.executable, "-c", script, *urls, filled.owner, "big"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as child:
+        # The source sends only when the target has said that it is ready to load.
+        at_work(filled.source_server, "clarity-infra copy", "COPY % TO STDOUT %")
         loading = at_work(filled.target_server, "clarity-infra copy rows", "COPY % FROM STDIN %")
         os.kill(loading, signal.SIGSTOP)
         try:

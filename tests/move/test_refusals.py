@@ -271,6 +271,17 @@ def test_a_collation_and_a_role_that_the_target_lacks(scene: Scene, monkeypatch:
     assert [blocker.object for blocker in blockers] == ['collation pg_catalog."xx_XX"', "role nobody_here"]
 
 
+def test_the_room_that_large_tables_need_is_said(scene: Scene) -> None:
+    scene.run_source(SCHEMA)
+    move = scene.move("a", "b")
+    with session(move.source) as source, session(move.target) as target:
+        move_set = read_move_set(source, move.tables)
+        large = dataclasses.replace(move_set, tables=tuple(dataclasses.replace(table, bytes=3 * 10**9) for table in move_set.tables))
+        notes = {size: preflight.check_servers(source, move.source, target, of)[1] for size, of in (("small", move_set), ("large", large))}
+    assert notes["small"] == []
+    assert "needs about 12.0 GB of free disk" in notes["large"][0]
+
+
 def test_a_transaction_pooler_is_seen_by_what_it_does(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sessions that share one server process are what a transaction pooler makes of them."""
     scene.run_source(SCHEMA)

@@ -20,7 +20,7 @@ from sandbox.stack import MANAGED_ADMIN, SOURCE_DATABASE, Sandbox
 from tests.end_to_end.conftest import NewSandbox
 from tests.privileges.attempts import NOT_THE_OWNER, NOT_THE_WRITER, OWNS, READS, REFUSED, WRITES, Attempt
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1500)]
 
 TARGET, OTHER = "clarity", "third"
 USER, SECOND, ROLE, READER = "clarity_user", "clarity_user_2", "clarity_rw", "clarity_ro"

@@ -36,6 +36,7 @@ class Environment:
         number = next(_numbers)
         self.source, self.target = f"report source {number}", f"report_target_{number}"
         self.admin, self.user = f"report_admin_{number}", f"report_user_{number}"
+        self.stack = "tried"
         self.switch = FakeSwitch()
         self.said: list[str] = []
 
@@ -53,7 +54,13 @@ class Environment:
             "reportFolder": str(self.folder / "reports"),
             **more,
         }
-        return Settings.read("tried", values.get, keys=tuple(values), environment={}, folder=self.folder)
+        return Settings.read(self.stack, values.get, keys=tuple(values), environment={}, folder=self.folder)
+
+    def beside(self, stack: str) -> Environment:
+        """Another stack that moves the same tables of the same source to a database of its own."""
+        other = Environment(self.server, self.folder)
+        other.stack, other.source, other.admin = stack, self.source, self.admin
+        return other
 
     def make(self, rows: int = ROWS) -> None:
         """The source, filled, and its admin, who is no superuser."""
@@ -102,10 +109,17 @@ class Environment:
 
     def remove(self) -> None:
         """Databases and roles."""
+        self._drop((self.source, self.target), (self.user, f"{self.user}_rw", self.admin))
+
+    def remove_target(self) -> None:
+        """What `provision` made, where another one has the source."""
+        self._drop((self.target,), (self.user, f"{self.user}_rw"))
+
+    def _drop(self, databases: tuple[str, ...], roles: tuple[str, ...]) -> None:
         with self.server.connect() as root:
-            for database in (self.source, self.target):
+            for database in databases:
                 root.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
-            for role in (self.user, f"{self.user}_rw", self.admin):
+            for role in roles:
                 with contextlib.suppress(Exception):
                     root.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
                 root.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))

@@ -162,6 +162,41 @@ def test_rows_that_nobody_counted_are_unknown_and_so_is_the_time(new_environment
     assert re.search(r"public\.fresh +~1,000", text_of(environment, "provision", tables=tables))
 
 
+class TestBesideAnotherStack:
+    """Two environments on one server."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def first(cls, new_environment: Callable[[], Environment]) -> Environment:
+        environment = new_environment()
+        environment.provision()
+        environment.copy()
+        return environment
+
+    def test_a_database_that_another_stack_fills_is_refused(self, first: Environment) -> None:
+        thief = first.beside("thief")
+        thief.target, thief.user = first.target, first.user
+        for stage in ("provision", "copy"):
+            with pytest.raises(Refused, match='holds the tables of another stack, "tried"') as refused:
+                review(thief.settings(stage, adoptExisting="true"), preview=True)
+            assert "pulumi config set clarity-infra:database <name>" in str(refused.value)
+
+    def test_a_source_that_is_no_longer_live_is_told_and_not_cut_over_again(self, first: Environment) -> None:
+        second = first.beside("mirror")
+        try:
+            second.provision()
+            assert review(second.settings("copy"), preview=True).warnings == ()
+            first.cut_over()
+            [warning] = review(second.settings("copy"), preview=True).warnings
+            assert 'are not live: stack "tried" moved the application' in warning
+            second.copy()
+            with pytest.raises(Refused, match='are not live: stack "tried"'):
+                review(second.settings("cutover"), preview=True)
+            assert review(first.settings("cutover"), preview=True).warnings == ()
+        finally:
+            second.remove_target()
+
+
 class TestOutOfReach:
     """A preview from where the database cannot be seen: the rest stands, with one warning, soon."""
 

@@ -34,6 +34,7 @@ from clarity_infra.resources.env_file import EnvFileProvider
 from clarity_infra.resources.rollback import RollbackProvider
 from clarity_infra.resources.source_cleanup import SourceCleanupProvider
 from clarity_infra.resources.way_back import WayBackProvider
+from clarity_infra.resources.wrangler_file import WranglerFileProvider
 from clarity_infra.settings import PROJECT, Settings
 from sandbox.plugins.wire import decode, encode
 from sandbox.postgres import Server, free_port
@@ -50,6 +51,7 @@ PROVIDERS: list[type[ClarityProvider]] = [
     RollbackProvider,
     SourceCleanupProvider,
     WayBackProvider,
+    WranglerFileProvider,
 ]
 
 
@@ -268,7 +270,6 @@ class TestWayBack:
         # The engine prints the value of the property that failed, even a secret's (seen).
         assert result.failures[0].property == "switched"
         assert messages(WayBackProvider().check(self.OLDS, {**self.OLDS, "switched": True})) == []
-
 
     def test_what_a_preview_could_not_see_is_as_it_was_recorded(self) -> None:
         """Cloudflare did not answer: nothing is known, so nothing is said to change."""

@@ -52,10 +52,10 @@ def test_the_saved_plan_brings_the_stack_to_the_stage(checkout: Checkout, stage:
     brought = checkout.up()
     assert brought.returncode == 0, brought.stdout[-3000:] + brought.stderr
     assert checkout.sandbox.reached() == stage
+
+
+def test_afterwards_there_is_nothing_to_do_and_nothing_drifted(checkout: Checkout) -> None:
     left_as_it_was(checkout)
-
-
-def test_afterwards_there_is_nothing_to_review_and_nothing_drifted(checkout: Checkout) -> None:
     looked = checkout.run("drift", str(checkout.review))
     assert looked.returncode == 0, looked.stderr + checkout.text
     assert f"## No drift: stack `{STACK}`" in checkout.text
@@ -89,7 +89,6 @@ def test_a_plan_that_no_longer_fits_is_refused_before_anything_is_changed(checko
         assert facts.whereabouts(checkout.sandbox.database_url) == (USER, TARGET_DATABASE)
     finally:
         checkout.sandbox.configure(passwordRevision=None)
-    left_as_it_was(checkout)
 
 
 def test_a_replacement_of_what_holds_data_is_stopped(checkout: Checkout) -> None:
@@ -129,7 +128,6 @@ def test_the_plan_of_the_way_back(checkout: Checkout) -> None:
     back = checkout.run("up", str(checkout.review / "plan.json"), *stage)
     assert back.returncode == 0, back.stdout[-3000:] + back.stderr
     assert checkout.sandbox.reached() == "copy"
-    left_as_it_was(checkout)
 
 
 def test_a_plan_made_where_the_databases_are_out_of_reach_fits_what_the_update_finds(checkout: Checkout) -> None:
