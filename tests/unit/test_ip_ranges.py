@@ -53,7 +53,6 @@ class TestTheRanges:
             f"hostssl {written} clarity_user 2400:cb00::/32 scram-sha-256",
         ]
 
-
     def test_lines_for_two_logins(self) -> None:
         assert TWO.hba_lines("clarity", "one", "Two")[0] == 'hostssl clarity one,"Two" 173.245.48.0/20 scram-sha-256'
 
