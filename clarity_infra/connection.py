@@ -329,7 +329,7 @@ class Endpoint:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(":".join(_passfile_field(value) for value in ("*", "*", "*", "*", self.password)) + "\n")
-            environment = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+            environment = plain_environment()
             options = dict(self.parameters)
             settings = " ".join(
                 f"-c {name}={value.replace(' ', chr(92) + ' ')}"
@@ -360,6 +360,11 @@ class Endpoint:
             yield environment
         finally:
             Path(passfile).unlink(missing_ok=True)
+
+
+def plain_environment() -> dict[str, str]:
+    """What of our own environment a tool is given: nothing that may hold a secret."""
+    return {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
 
 
 def _passfile_field(value: str) -> str:

@@ -17,9 +17,10 @@ _OF_COPY = ("tables", "seconds", "verify_seconds", "revision", "snapshot_at", "m
 _OF_CUT_OVER = ("at", "waited_seconds", "refused_seconds", "carried", "migrations", "proved", "proved_at", "back", "reach")
 
 
-def readme() -> str:
-    """The stack's README: the text of the file beside Pulumi.yaml."""
-    return Path(README).read_text(encoding="utf-8")
+def readme(*, hyperdrive: bool = True) -> str:
+    """The stack's README: the text of the file beside Pulumi.yaml, without the line about `hyperdrive` where it is not managed."""
+    lines = Path(README).read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if hyperdrive or "${outputs.hyperdrive" not in line)
 
 
 def summary(*, copy: Any, cutover: Any, cleanup: Any) -> dict[str, pulumi.Output[str]]:

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clarity_infra.connection import Endpoint
+from clarity_infra.connection import Endpoint, plain_environment
 from clarity_infra.errors import ClarityError, ConfigurationError
 
 # Debian and Ubuntu, PGDG's RPMs, Homebrew on both architectures, Postgres.app.
@@ -112,7 +112,7 @@ def _candidates() -> Iterator[Path]:
 def _version(folder: Path) -> int | None:
     try:
         printed = [
-            subprocess.run([folder / tool, "--version"], capture_output=True, text=True, check=True, timeout=20).stdout
+            subprocess.run([folder / tool, "--version"], env=plain_environment(), capture_output=True, text=True, check=True, timeout=20).stdout
             for tool in ("pg_dump", "pg_restore")
         ]
     except (OSError, subprocess.SubprocessError):
