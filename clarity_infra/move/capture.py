@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import psycopg
 from psycopg import sql
 
-from clarity_infra.move import fence, journal
+from clarity_infra.move import fence, journal, noting
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.owners import acting_as, owners
@@ -23,60 +23,25 @@ TRIGGER_PREFIX = f"{journal.PREFIX}_capture_"
 # Noted changes beyond this are not worth it: comparing whole tables is cheaper then. About 100 MB of keys.
 CAP = 1_000_000
 
-# What makes a value print, and so hash, as in the sessions of this program (see `connection`).
-PINNED = (
-    ("search_path", "pg_catalog, pg_temp"),
-    ("TimeZone", "UTC"),
-    ("DateStyle", "ISO, MDY"),
-    ("IntervalStyle", "postgres"),
-    ("bytea_output", "hex"),
-    ("extra_float_digits", "3"),
-    ("lc_monetary", "C"),
-    ("xmlbinary", "base64"),
-)
-
-# One function a table: %s are the note's columns, which differ by key. OTHERS does not catch a cancelled statement, which is
-# the application's own affair; the inner block keeps even a vanished counter from failing its write.
-_ROW_BODY = sql.SQL(
+# What a function of one table does, by `noting`'s frame: how a key is noted differs by its columns.
+_ROW_WORK = sql.SQL(
     """
-DECLARE number bigint;
-BEGIN
-  number := pg_catalog.nextval({counter});
-  IF number <= {cap} THEN
-    IF TG_OP <> 'INSERT' THEN
-      INSERT INTO {notes} (number, tab, key) VALUES (number, {table}, ARRAY[{old}]::text[]);
-    END IF;
-    IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND ARRAY[{old}]::text[] IS DISTINCT FROM ARRAY[{new}]::text[]) THEN
-      INSERT INTO {notes} (number, tab, key) VALUES (number, {table}, ARRAY[{new}]::text[]);
-    END IF;
-  END IF;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
+  DECLARE number bigint;
   BEGIN
-    PERFORM pg_catalog.setval({counter}, {cap} + 1);
-  EXCEPTION WHEN OTHERS THEN
-    NULL;
+    number := pg_catalog.nextval({counter});
+    IF number <= {cap} THEN
+      IF TG_OP <> 'INSERT' THEN
+        INSERT INTO {notes} (number, tab, key) VALUES (number, {table}, ARRAY[{old}]::text[]);
+      END IF;
+      IF TG_OP = 'INSERT' OR (TG_OP = 'UPDATE' AND ARRAY[{old}]::text[] IS DISTINCT FROM ARRAY[{new}]::text[]) THEN
+        INSERT INTO {notes} (number, tab, key) VALUES (number, {table}, ARRAY[{new}]::text[]);
+      END IF;
+    END IF;
   END;
-  RETURN NULL;
-END
 """
 )
 
-_WHOLE_BODY = sql.SQL(
-    """
-BEGIN
-  INSERT INTO {notes} (number, tab, key) VALUES (pg_catalog.nextval({counter}), {table}, NULL);
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  BEGIN
-    PERFORM pg_catalog.setval({counter}, {cap} + 1);
-  EXCEPTION WHEN OTHERS THEN
-    NULL;
-  END;
-  RETURN NULL;
-END
-"""
-)
+_WHOLE_WORK = sql.SQL("INSERT INTO {notes} (number, tab, key) VALUES (pg_catalog.nextval({counter}), {table}, NULL);")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +86,7 @@ def prepare(connection: psycopg.Connection, stack: str, tables: Sequence[Table])
         for table in tables:
             owner = found[table.name]
             for name, body in _bodies(connection, home, stack, table):
-                fence.make_function(connection, home, name, body, PINNED)
+                fence.make_function(connection, home, name, body, noting.PINNED)
                 if not owner.inherited:
                     fence.let_use(connection, home, name, owner.role)
 
@@ -131,15 +96,17 @@ def _bodies(connection: psycopg.Connection, home: str, stack: str, table: Table)
     _, notes, counter = _names(stack)
     parts: dict[str, sql.Composable] = {
         "notes": sql.Identifier(home, notes),
-        "counter": sql.Literal(sql.Identifier(home, counter).as_string(connection)),
-        "cap": sql.Literal(CAP),
         "table": sql.Literal(table.oid),
         "old": _key_of("old", table),
         "new": _key_of("new", table),
     }
-    bodies = [(_function(stack, table, whole=True), _WHOLE_BODY.format(**parts).as_string(connection))]
+
+    def body(work: sql.SQL) -> str:
+        return noting.body(connection, work, counter=sql.Identifier(home, counter), cap=CAP, **parts)
+
+    bodies = [(_function(stack, table, whole=True), body(_WHOLE_WORK))]
     if table.key:
-        bodies.append((_function(stack, table), _ROW_BODY.format(**parts).as_string(connection)))
+        bodies.append((_function(stack, table), body(_ROW_WORK)))
     return bodies
 
 
@@ -232,13 +199,7 @@ def leftovers(connection: psycopg.Connection, stack: str) -> list[Name]:
 def drop(connection: psycopg.Connection, stack: str, *, patience_ms: int) -> list[Name]:
     """Removes the capture, waiting at most `patience_ms` for each table's readers; gives the tables on which it is left."""
     trigger, notes, counter = _names(stack)
-    rows = fence.triggers(connection, trigger)
-    found = owners(connection, [Name(schema, table) for schema, table, _, _ in rows])
-    left = {
-        Name(schema, table)
-        for schema, table, name, _ in rows
-        if not fence.drop_trigger(connection, Name(schema, table), found[Name(schema, table)], name, patience_ms=patience_ms)
-    }
+    left = fence.drop_triggers(connection, trigger, patience_ms=patience_ms)
     if not left:
         fence.drop_functions(connection, trigger)
         home = journal.home(connection)
@@ -246,7 +207,7 @@ def drop(connection: psycopg.Connection, stack: str, *, patience_ms: int) -> lis
             with connection.transaction():
                 connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(home, notes)))
                 connection.execute(sql.SQL("DROP SEQUENCE IF EXISTS {}").format(sql.Identifier(home, counter)))
-    return sorted(left)
+    return left
 
 
 def noted(tables: Iterable[Table]) -> tuple[Table, ...]:

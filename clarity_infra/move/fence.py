@@ -146,10 +146,7 @@ def drop(connection: psycopg.Connection, stack: str, *, patience_ms: int) -> lis
 
     Gives the tables on which it is left because somebody was reading. The connection is in autocommit mode.
     """
-    standing, left = standing_of(connection, stack), []
-    for table, owner in _owned(connection, standing.in_force | standing.disabled):
-        if not drop_trigger(connection, table, owner, trigger_name(stack), patience_ms=patience_ms):
-            left.append(table)
+    left = drop_triggers(connection, trigger_name(stack), patience_ms=patience_ms)
     if not left:
         drop_functions(connection, trigger_name(stack))
         home = journal.home(connection)
@@ -168,6 +165,13 @@ def drop_trigger(connection: psycopg.Connection, table: Name, owner: Owner, trig
     except psycopg.errors.LockNotAvailable:
         return False
     return True
+
+
+def drop_triggers(connection: psycopg.Connection, prefix: str, *, patience_ms: int) -> list[Name]:
+    """Drops every trigger of ours whose name starts with `prefix`, as `drop_trigger` does; gives the tables on which one is left."""
+    rows = [(Name(schema, table), trigger) for schema, table, trigger, _ in triggers(connection, prefix)]
+    found = every_owner(connection, [table for table, _ in rows])
+    return sorted({table for table, trigger in rows if not drop_trigger(connection, table, found[table], trigger, patience_ms=patience_ms)})
 
 
 def drop_functions(connection: psycopg.Connection, prefix: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from clarity_infra.move import capture, fence, journal
+from clarity_infra.move import fence, journal, noting
 from clarity_infra.move.digest import Digest, Method, hashed
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
@@ -29,10 +29,9 @@ TRIGGER_PREFIX = f"{journal.PREFIX}_ledger_"
 # Writes noted beyond this are not: about 80 MB. At 300 writes a second it is reached after an hour and a half.
 CAP = 2_000_000
 
-# One function a table; how a row is hashed differs by its columns.
-_ROW_BODY = sql.SQL(
+# What a function of one table does, by `noting`'s frame: how a row is hashed differs by its columns.
+_ROW_WORK = sql.SQL(
     """
-BEGIN
   IF pg_catalog.nextval({counter}) <= {cap} THEN
     IF TG_OP <> 'INSERT' THEN
       INSERT INTO {deltas} (tab, rows, first, second) SELECT {table}, -1, -x.first::numeric, -x.second::numeric FROM {old} AS x;
@@ -41,32 +40,13 @@ BEGIN
       INSERT INTO {deltas} (tab, rows, first, second) SELECT {table}, 1, x.first, x.second FROM {new} AS x;
     END IF;
   END IF;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  BEGIN
-    PERFORM pg_catalog.setval({counter}, {cap} + 1);
-  EXCEPTION WHEN OTHERS THEN
-    NULL;
-  END;
-  RETURN NULL;
-END
 """
 )
 
-_TRUNCATE_BODY = sql.SQL(
+_TRUNCATE_WORK = sql.SQL(
     """
-BEGIN
   INSERT INTO {deltas} (tab, rows, first, second)
   SELECT {table}, -pg_catalog.count(*), -COALESCE(pg_catalog.sum(x.first), 0), -COALESCE(pg_catalog.sum(x.second), 0) FROM {all} AS x;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  BEGIN
-    PERFORM pg_catalog.setval({counter}, {cap} + 1);
-  EXCEPTION WHEN OTHERS THEN
-    NULL;
-  END;
-  RETURN NULL;
-END
 """
 )
 
@@ -121,7 +101,7 @@ def put_up(connection: psycopg.Connection[Any], stack: str, tables: Sequence[Tab
         for table in tables:
             owner = found[table.name]
             for name, body in _bodies(connection, home, stack, table, method):
-                fence.make_function(connection, home, name, body, capture.PINNED)
+                fence.make_function(connection, home, name, body, noting.PINNED)
                 if not owner.inherited:
                     fence.let_use(connection, home, name, owner.role)
             with acting_as(connection, owner):
@@ -164,17 +144,16 @@ def _bodies(connection: psycopg.Connection[Any], home: str, stack: str, table: T
 
     parts: dict[str, sql.Composable] = {
         "deltas": sql.Identifier(home, deltas),
-        "counter": sql.Literal(sql.Identifier(home, counter).as_string(connection)),
-        "cap": sql.Literal(CAP),
         "table": sql.Literal(table.oid),
         "old": row("OLD"),
         "new": row("NEW"),
         "all": hashed(table, names, method=method),
     }
-    return [
-        (_function(stack, table), _ROW_BODY.format(**parts).as_string(connection)),
-        (_function(stack, table, whole=True), _TRUNCATE_BODY.format(**parts).as_string(connection)),
-    ]
+
+    def body(work: sql.SQL) -> str:
+        return noting.body(connection, work, counter=sql.Identifier(home, counter), cap=CAP, **parts)
+
+    return [(_function(stack, table), body(_ROW_WORK)), (_function(stack, table, whole=True), body(_TRUNCATE_WORK))]
 
 
 def put_in_force(connection: psycopg.Connection[Any], stack: str, tables: Iterable[Name]) -> None:
@@ -229,19 +208,13 @@ def drop(connection: psycopg.Connection[Any], stack: str, *, patience_ms: int) -
     """
     trigger, deltas, counter = _names(stack)
     home = journal.home(connection)
-    rows = fence.triggers(connection, trigger)
     if home is None:
         return []
     for (name,) in connection.execute(_FUNCTIONS, (home, trigger)).fetchall():
-        fence.make_function(connection, home, name, _NOTHING, capture.PINNED)
-    found = owners(connection, [Name(schema, table) for schema, table, _, _ in rows])
-    left = {
-        Name(schema, table)
-        for schema, table, name, _ in rows
-        if not fence.drop_trigger(connection, Name(schema, table), found[Name(schema, table)], name, patience_ms=patience_ms)
-    }
+        fence.make_function(connection, home, name, _NOTHING, noting.PINNED)
+    left = fence.drop_triggers(connection, trigger, patience_ms=patience_ms)
     if left:
-        return sorted(left)
+        return left
     fence.drop_functions(connection, trigger)
     with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction():
         # A writer whose transaction began before the functions were emptied may still hold it.
