@@ -1,7 +1,8 @@
 """What is made once the rows are there? Indexes, then keys and statistics, and beside these the digests of what arrived.
 
 Nothing waits for what it does not need: tables are worked on side by side, the largest first, and a step that would only wait for
-another's lock is not begun. Each worker has a session of its own, as the owner.
+another's lock is not begun. Indexes wait for the server's log to be written as much as for a processor; digests, which write nothing,
+take the rest. Each worker has a session of its own, as the owner.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from clarity_infra.move.crew import Claims, Connect, Crew
 from clarity_infra.move.digest import Digest, Grain, Method
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
-from clarity_infra.move.rows import DIGEST_PART_BYTES, Part, digest_of, parts, whole
+from clarity_infra.move.rows import DIGEST_PART_BYTES, Part, digest_of, parts, told, whole
 from clarity_infra.move.structure import Archive, Step
 
 # For index builds; the server's default of 64 MB makes large ones slow, and more than this times the jobs may not be there.
@@ -34,15 +35,25 @@ class _Task:
     part: Part | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Completion:
-    """The target's tables after the rows, with what it takes to complete them. `connect` opens a session as their owner."""
+    """The target's tables after the rows, with what it takes to complete them: first `make_indexes`, at last `make_keys`.
+
+    `connect` opens a session as their owner; `grains` is how fine each table's digest has to be.
+    """
 
     archive: Archive
     tables: Sequence[Table]
     connect: Connect
     workers: int
     doing: str
+    method: Method
+    grains: Mapping[Name, Grain]
+    _unread: list[_Task] = dataclasses.field(init=False)
+    _read: dict[Name, list[Digest]] = dataclasses.field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._unread = [self._digest(part) for part in parts(self.tables, DIGEST_PART_BYTES)]
 
     def make_indexes(self) -> None:
         """Indexes, primary keys and unique constraints. Raises ClarityError that names the one that failed."""
@@ -58,13 +69,13 @@ class Completion:
                 self._step(step, dict.fromkeys(step.tables, step.alone), helped=_weight(step, bytes_of) > fair or len(ready) < self.workers)
                 for step in ready
             ]
-            Crew(self.workers, self._session(prologue)).run(tasks, lambda task, session: task.work(session), claims=lambda task: task.claims)
+            self._run(prologue, tasks, spare=self._unread)
             left = [step for step in left if step not in ready]
 
-    def make_keys(self, method: Method, grains: Mapping[Name, Grain]) -> dict[Name, Digest]:
+    def make_keys(self) -> dict[Name, Digest]:
         """Foreign keys and statistics, and the digests of all rows, which it returns. To be called when the rest is made.
 
-        `grains` is how fine each table's digest has to be. Raises ClarityError that names what failed.
+        Raises ClarityError that names what failed.
         """
         prologue, steps = self.archive.steps("keys")
         trees = _trees(self.tables)
@@ -73,13 +84,19 @@ class Completion:
         # Partitions are analyzed with the whole.
         analyzed = [table for table in self.tables if not any(kinds.get(parent) == "p" for parent in table.parents)]
         statistics = [_Task(_analyze(table), {trees[table.oid]: True}) for table in analyzed]
-        digests = [_Task(_digest(part, method, grains.get(part.table.name)), {}, part) for part in parts(self.tables, DIGEST_PART_BYTES)]
-        found: dict[Name, list[Digest]] = {}
+        # Neither a key nor statistics wait for who only reads.
+        unread = [dataclasses.replace(task, claims={}) for task in self._unread]
+        self._run(prologue, [*keys, *statistics, *unread])
+        return whole(self._read, self.connect, self.tables, self.method)
+
+    def _run(self, prologue: str, tasks: Sequence[_Task], spare: Sequence[_Task] = ()) -> None:
         crew = Crew(self.workers, self._session(prologue))
-        for task, value in crew.run([*keys, *statistics, *digests], lambda task, session: task.work(session), claims=lambda task: task.claims):
+        done = crew.run(tasks, lambda task, session: task.work(session), claims=lambda task: task.claims, spare=spare)
+        for task, value in done:
             if task.part is not None and value is not None:
-                found.setdefault(task.part.table.name, []).append(value)
-        return whole(found, self.connect, self.tables, method)
+                self._read.setdefault(task.part.table.name, []).append(value)
+        finished = {id(task.part) for task, _ in done}
+        self._unread = [task for task in self._unread if id(task.part) not in finished]
 
     def _session(self, prologue: str) -> Connect:
         def connect() -> psycopg.Connection[Any]:
@@ -109,16 +126,21 @@ class Completion:
 
         return _Task(work, claims)
 
+    def _digest(self, part: Part) -> _Task:
+        """Beside indexes, but not while a key of the table is made: that locks it, and would wait for who reads."""
+
+        def work(connection: psycopg.Connection[Any]) -> Digest:
+            with told(part, "read for the comparison"):
+                return digest_of(connection, part, self.method, self.grains.get(part.table.name))
+
+        return _Task(work, {part.table.oid: False}, part)
+
 
 def _analyze(table: Table) -> Callable[[psycopg.Connection[Any]], None]:
     def work(connection: psycopg.Connection[Any]) -> None:
         connection.execute(sql.SQL("ANALYZE {}").format(table.name.identifier()))
 
     return work
-
-
-def _digest(part: Part, method: Method, grain: Grain | None) -> Callable[[psycopg.Connection[Any]], Digest]:
-    return lambda connection: digest_of(connection, part, method, grain)
 
 
 def _weight(step: Step, bytes_of: Mapping[int, int]) -> int:

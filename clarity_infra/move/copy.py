@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -20,7 +20,7 @@ from clarity_infra.errors import Blocked, ClarityError, VerificationFailed
 from clarity_infra.move import journal, preflight, rows, structure
 from clarity_infra.move.catalog import read_move_set
 from clarity_infra.move.completion import Completion
-from clarity_infra.move.digest import Digest, Grain, probed
+from clarity_infra.move.digest import Digest, Grain, Method, probed
 from clarity_infra.move.discard import COPIED, DISCARDED, MADE, STARTED, discard, discard_copy, last_made, objects_of
 from clarity_infra.move.journal import Journal
 from clarity_infra.move.model import Move, MoveSet, Progress
@@ -142,7 +142,7 @@ class _Copy:
                 )
             count = sum(one.rows for one in copied.values())
             self.progress(f"{count:,} rows copied; making indexes and constraints.")
-            completion = self._completion(archive)
+            completion = self._completion(archive, copied, method)
             with self.steps.taking("indexes"), still(self.progress, "making indexes"):
                 self._make_indexes(archive, completion)
             # Sequences are in no snapshot: read now they are at least where the rows need them.
@@ -151,7 +151,7 @@ class _Copy:
                 set_sequences(target, states)
             self.progress("Verifying.")
             with self.steps.taking("keys, statistics and digests"), still(self.progress, "making keys and statistics, and reading the copy"):
-                arrived = self._make_keys(archive, completion, copied)
+                arrived = self._make_keys(archive, completion)
         with self.steps.taking("verification"), still(self.progress, "verifying"):
             verified = self._verify(copied, arrived, states)
         self._force_row_security()
@@ -198,20 +198,19 @@ class _Copy:
             MADE, self.run, objects=[[classid, objid, f"{kind} {identity}"] for classid, objid, kind, identity in rows]
         )
 
-    def _completion(self, archive: structure.Archive) -> Completion:
-        return Completion(
-            archive, self.move_set.tables, self._as_owner, self.move.workers, f"Making indexes and constraints in {self.move.target.label()}"
-        )
+    def _completion(self, archive: structure.Archive, copied: Mapping[Name, Copied], method: Method) -> Completion:
+        grains: dict[Name, Grain] = {name: "columns" if "-columns:" in one.digest.value else "row" for name, one in copied.items()}
+        doing = f"Making indexes and constraints in {self.move.target.label()}"
+        return Completion(archive, self.move_set.tables, self._as_owner, self.move.workers, doing, method, grains)
 
     def _make_indexes(self, archive: structure.Archive, completion: Completion) -> None:
-        """Indexes side by side; then what stands between them and the foreign keys, in one transaction."""
+        """Indexes side by side, and digests beside them; then what stands between them and the foreign keys, in one transaction."""
         completion.make_indexes()
         self._run(archive.script("rest"))
 
-    def _make_keys(self, archive: structure.Archive, completion: Completion, copied: dict[Name, Copied]) -> dict[Name, Digest]:
-        """Foreign keys, statistics and, meanwhile, the digests of what arrived, in the grain that the source's needed."""
-        grains: dict[Name, Grain] = {name: "columns" if "-columns:" in one.digest.value else "row" for name, one in copied.items()}
-        arrived = completion.make_keys(probed(self.source, self.target), grains)
+    def _make_keys(self, archive: structure.Archive, completion: Completion) -> dict[Name, Digest]:
+        """Foreign keys, statistics and the digests of what arrived."""
+        arrived = completion.make_keys()
         self._run(archive.script("comments"))
         return arrived
 

@@ -1,10 +1,11 @@
 """Do two tables hold the same rows? A digest computed in the server: order-free, counting duplicates, of every column's text.
 
-Per row two 64-bit hashes, each summed over the table: a sum, never an exclusive or, in which pairs cancel. A column is hashed as it is
-stored where the server's hash sees every bit of it (small integers, dates, texts by their bytes), as it is sent where that hash folds 64
-bits into 32 first (bigint and timestamps: 0 and 4294967297 have the same one under every seed) or takes 1.0 for 1.00 (numeric), else as
-its text: the hash of an enum is of its OID, and that of jsonb takes 1.0 for 1.00 too. The server's hash of a row is linear in its
-columns, and a sum of it would not see two cells exchanged within a column: so it is hashed once more before it is summed.
+Per row two 64-bit hashes, each summed over the table: a sum, never an exclusive or, in which equal rows cancel. A column is hashed as it
+is stored where the server's hash sees every bit of it (small integers, dates, texts by their bytes), as it is sent where that hash folds
+64 bits into 32 first (timestamps: 0 and 4294967297 microseconds have the same one under every seed) or takes 1.0 for 1.00 (numeric), else
+as its text: the hash of an enum is of its OID, and that of jsonb takes 1.0 for 1.00 too. A bigint, which is folded as well, is what the
+hash is seeded with. Each column has a seed of its own, so that two of them cannot be exchanged; what is put together of a row's columns is
+hashed once more before it is summed, or two cells could be exchanged within a column.
 
 Both sessions must come from `Endpoint.connect`, which pins every setting that changes how a value prints.
 """
@@ -86,22 +87,62 @@ def hashed(
     """
     of_name = {column.name: column for column in table.columns}
     named = [of_name[name] for name in (table.column_names if columns is None else columns)]
-    direct = method == "server" and grain == "row"
-    names = [name for _, name in beside]
-    rows = sql.SQL("SELECT {} AS v{} FROM {} AS t WHERE {} OFFSET 0").format(
-        _row(named, direct=direct, method=method, grain=grain),
-        sql.SQL("").join(sql.SQL(", {} AS {}").format(expression, name) for expression, name in beside),
-        of or sql.SQL("ONLY {}").format(table.name.identifier()),
-        where or sql.SQL("true"),
-    )
-    if direct:
-        records = (sql.SQL("pg_catalog.hash_record_extended(r.v, {})").format(sql.Literal(seed)) for seed in SEEDS)
-        first, second = (_mixed(record, seed) for record, seed in zip(records, SEEDS, strict=True))
+    if method == "server" and grain == "row":
+        values, (first, second) = _direct(named, toasted=of is None and table.toasted)
     else:
+        values = [sql.SQL("{} AS v").format(_text(named, method=method, grain=grain))]
         first, second = hashes(sql.SQL("r.v"), method)
-    return sql.SQL("(SELECT {} AS first, {} AS second{} FROM ({}) AS r)").format(
-        first, second, sql.SQL("").join(sql.SQL(", r.{}").format(name) for name in names), rows
+    values += [sql.SQL("{} AS {}").format(expression, name) for expression, name in beside]
+    rows = sql.SQL("SELECT {} FROM {} AS t WHERE {} OFFSET 0").format(
+        sql.SQL(", ").join(values), of or sql.SQL("ONLY {}").format(table.name.identifier()), where or sql.SQL("true")
     )
+    return sql.SQL("(SELECT {} AS first, {} AS second{} FROM ({}) AS r)").format(
+        first, second, sql.SQL("").join(sql.SQL(", r.{}").format(name) for _, name in beside), rows
+    )
+
+
+# So many columns are hashed one by one; those of a very wide table that are left go into its record, or the expression gets too deep.
+_ONE_BY_ONE = 64
+# Beside the seeds of the columns, of which a table has 1600 at most.
+_SEED_OF_SENT = 2000
+
+
+def _direct(columns: Sequence[Column], *, toasted: bool) -> tuple[list[sql.Composable], list[sql.Composable]]:
+    """What is taken of a row `t`, under names, and the two hashes of what was taken, as `r`.
+
+    One by one is faster than as a record, which is put together and taken apart. Where the table is `toasted` a text is made whole when
+    it is taken, or it would be fetched for each hash.
+    """
+    values: list[sql.Composable] = []
+    hashed_by: list[tuple[sql.SQL, sql.Identifier, int]] = []
+    sent: list[sql.Composable] = []
+    record: list[sql.Composable] = []
+    for number, column in enumerate(columns, start=1):
+        value = sql.Identifier("t", column.name)
+        late = number > _ONE_BY_ONE
+        if send := "int8send" if late and column.type == "bigint" else _sent_by(column):
+            sent.append(sql.SQL("pg_catalog.{}({})").format(sql.Identifier(send), value))
+        elif late or _AS_STORED.match(column.type):
+            record.append(_hashed_value(value, column))
+        else:
+            taken = "pg_catalog.textcat({}, '') AS {}" if toasted and _TEXTS.match(column.type) else "{} AS {}"
+            values.append(sql.SQL(taken).format(_hashed_value(value, column), sql.Identifier(f"v{number}")))
+            hashed_by.append((_ONE_BY_ONE_HASHES.get(column.type, _HASH_OF_TEXT), sql.Identifier("r", f"v{number}"), number))
+    if sent:
+        values.append(sql.SQL("ARRAY[{}] AS sent").format(sql.SQL(", ").join(sent)))
+    if record:
+        values.append(sql.SQL("ROW({}) AS record").format(sql.SQL(", ").join(record)))
+
+    def combined(seed: int) -> sql.Composable:
+        hashes: list[sql.Composable] = [
+            sql.SQL("COALESCE({}, {})").format(form.format(value=name, seed=sql.Literal(seed + number)), sql.Literal(number))
+            for form, name, number in hashed_by
+        ]
+        hashes += [sql.SQL("pg_catalog.hash_array_extended(r.sent, {})").format(sql.Literal(seed + _SEED_OF_SENT))] if sent else []
+        hashes += [sql.SQL("pg_catalog.hash_record_extended(r.record, {})").format(sql.Literal(seed))] if record else []
+        return _mixed(sql.SQL(" OPERATOR(pg_catalog.#) ").join(hashes or [sql.Literal(0)]), seed)
+
+    return values or [sql.SQL("NULL")], [combined(seed) for seed in SEEDS]
 
 
 def _mixed(value: sql.Composable, seed: int) -> sql.Composable:
@@ -109,15 +150,26 @@ def _mixed(value: sql.Composable, seed: int) -> sql.Composable:
     return sql.SQL("pg_catalog.hashint4extended({}, {})").format(sql.Literal(seed), value)
 
 
-# Types of which the server's hash sees every bit, so that equal hashes mean equal values, printed alike.
-_AS_STORED = re.compile(r"(smallint|integer|boolean|uuid|date|bytea)$")
+# The value of a bigint is the seed: as the value to be hashed it would be folded into 32 bits.
+_ONE_BY_ONE_HASHES = {
+    "integer": sql.SQL("pg_catalog.hashint4extended({value}, {seed})"),
+    "bigint": sql.SQL("pg_catalog.hashint4extended({seed}, {value})"),
+}
+_HASH_OF_TEXT = sql.SQL("pg_catalog.hashtextextended({value}, {seed})")
+# Types of which the server's hash sees every bit, so that equal hashes mean equal values, printed alike; it has no name to call it by.
+_AS_STORED = re.compile(r"(smallint|boolean|uuid|date|bytea)$")
 # Types whose hash is of 32 bits only, or takes 1.0 for 1.00; what is sent of them has all 64 bits, and the scale.
 _AS_SENT = (
-    (re.compile(r"bigint$"), "int8send"),
     (re.compile(r"numeric(\(\d+,-?\d+\))?$"), "numeric_send"),
     (re.compile(r"timestamp(\(\d\))? without time zone$"), "timestamp_send"),
     (re.compile(r"timestamp(\(\d\))? with time zone$"), "timestamptz_send"),
 )
+
+
+def _sent_by(column: Column) -> str | None:
+    return next((function for form, function in _AS_SENT if form.match(column.type)), None)
+
+
 _TEXTS = re.compile(r"(text|character varying(\(\d+\))?)$")
 # Types whose text is never empty, so that it needs no quotes to be told from NULL; the cast is cheaper than a row's text.
 _AS_TEXT = re.compile(r"(jsonb|json|real|double precision)$")
@@ -127,24 +179,17 @@ _AS_TEXT = re.compile(r"(jsonb|json|real|double precision)$")
 _LARGE_ARRAYS = re.compile(r"(bytea|text|character varying(\(\d+\))?|json|jsonb)\[\]$")
 
 
-def _row(columns: Sequence[Column], *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
-    """The row `t` as a record to be hashed, or as a text."""
-    if grain == "columns":
-        parts = [_column_hash(sql.Identifier("t", column.name), column.type, method) for column in columns]
-    elif direct:
-        parts = [_hashed_value(sql.Identifier("t", column.name), column) for column in columns]
-    else:
-        parts = [sql.Identifier("t", column.name) for column in columns]
-    row = sql.SQL("ROW({})").format(sql.SQL(", ").join(parts))
-    return row if direct else sql.SQL('({}::text COLLATE "C")').format(row)
+def _text(columns: Sequence[Column], *, method: Method, grain: Grain) -> sql.Composable:
+    """The row `t` as a text, or the hashes of its columns as one."""
+    names = [sql.Identifier("t", column.name) for column in columns]
+    parts = [_column_hash(name, column.type, method) for name, column in zip(names, columns, strict=True)] if grain == "columns" else names
+    return sql.SQL('(ROW({})::text COLLATE "C")').format(sql.SQL(", ").join(parts))
 
 
 def _hashed_value(value: sql.Composable, column: Column) -> sql.Composable:
-    if _AS_STORED.match(column.type):
+    """A value so that equal hashes mean equal values: as it is, or as a text."""
+    if _AS_STORED.match(column.type) or column.type in _ONE_BY_ONE_HASHES:
         return value
-    for form, send in _AS_SENT:
-        if form.match(column.type):
-            return sql.SQL("pg_catalog.{}({})").format(sql.Identifier(send), value)
     if column.enum:  # not a cast, which somebody may have defined otherwise
         return sql.SQL('pg_catalog.textin(pg_catalog.enum_out({})) COLLATE "C"').format(value)
     if _TEXTS.match(column.type):

@@ -80,6 +80,11 @@ class Table:
         """Every column's name, in the catalog's order."""
         return tuple(column.name for column in self.columns)
 
+    @property
+    def toasted(self) -> bool:
+        """Whether a good part of the values is large enough to be kept outside of the rows (TOAST), by sizes in the server's usual pages."""
+        return self.bytes > self.pages * 8192 * 1.1 + 65536
+
 
 @dataclasses.dataclass(frozen=True)
 class Sequence:

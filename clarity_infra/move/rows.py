@@ -6,6 +6,7 @@ Each worker has a pair of connections of its own. When one fails the others are 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -126,29 +127,23 @@ def copy_rows(
 
     def carry(part: Part, reader: psycopg.Connection[Any], writer: psycopg.Connection[Any]) -> Copied:
         started = time.monotonic()
-        try:
+        with told(part, "copied"):
             count, size = _carry(part, reader, writer, pace)
-        except psycopg.errors.LockNotAvailable:
-            raise locked() from None
-        except psycopg.Error as error:
-            raise ClarityError(
-                f"{part.table.name}: its rows could not be copied: {error.diag.message_primary or error}",
-                unchanged="The source stays live; the copy is not used.",
-                remedy=_ROW_TOO_LARGE if isinstance(error, _TOO_LARGE) else "",
-            ) from error
         pace.done(part.table.name, 1 / pieces[part.table.name])
         return Copied(count, size, time.monotonic() - started, Digest(0, "none:0:0"))
 
-    def check(part: Part, reader: psycopg.Connection[Any], _: psycopg.Connection[Any]) -> Digest:
-        found = digest_of(reader, part, method)
+    def check(part: Part, reader: psycopg.Connection[Any], *_: psycopg.Connection[Any]) -> Digest:
+        with told(part, "read for the comparison"):
+            found = digest_of(reader, part, method)
         pace.done(part.table.name, 1 / pieces[part.table.name])
         return found
 
-    # Rows first: what reads the source only fills the time until the last of them has arrived.
+    # Rows first. A digest travels nowhere: from the start on it uses the processor while others wait for the network or a disk.
     todo = [functools.partial(carry, part) for part in rows] + [functools.partial(check, part) for part in checks]
+    crew = Crew(workers, from_source, to_target, readers=workers)
     carried: dict[Name, list[Copied]] = {}
     checked: dict[Name, list[Digest]] = {}
-    for task, found in Crew(workers, from_source, to_target).run(todo, lambda task, *connections: task(*connections), beat=pace.tell):
+    for task, found in crew.run(todo, lambda task, *connections: task(*connections), reading=lambda task: task.func == check, beat=pace.tell):
         name = task.args[0].table.name
         if isinstance(found, Copied):
             carried.setdefault(name, []).append(found)
@@ -156,6 +151,21 @@ def copy_rows(
             checked.setdefault(name, []).append(found)
     digest_by_name = whole(checked, from_source, tables, method)
     return {name: _added(name, copies, digest_by_name.get(name)) for name, copies in carried.items()}
+
+
+@contextlib.contextmanager
+def told(part: Part, done: str) -> Iterator[None]:
+    """Says of which table it was that the rows could not be `done`."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable:
+        raise locked() from None
+    except psycopg.Error as error:
+        raise ClarityError(
+            f"{part.table.name}: its rows could not be {done}: {error.diag.message_primary or error}",
+            unchanged="The source stays live; the copy is not used.",
+            remedy=_ROW_TOO_LARGE if isinstance(error, _TOO_LARGE) else "",
+        ) from error
 
 
 def _added(name: Name, copies: Sequence[Copied], found: Digest | None) -> Copied:

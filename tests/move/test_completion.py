@@ -41,6 +41,29 @@ def test_items_that_claim_the_same_thing_alone_never_meet() -> None:
     assert not any("key" in together and together & {"index 1", "index 2"} for together in met)
 
 
+def test_spare_items_fill_the_time_and_keep_nothing_waiting() -> None:
+    """Readers take what is theirs from the start; what is spare is left when all else is done, and never begun before what waits for it."""
+    began: list[str] = []
+    lock = threading.Lock()
+
+    def work(item: str, *_: Any) -> None:
+        with lock:
+            began.append(item)
+        time.sleep(0.1)
+
+    claims = {"index": {"t": False}, "key": {"t": True}}
+    spare = [f"spare {number}" for number in range(50)]
+    done = [item for item, _ in Crew(3).run(list(claims), work, claims=lambda item: claims.get(item, {"t": False}), spare=spare)]
+    assert {"index", "key"} <= set(done) < {"index", "key", *spare}
+    assert began[0] == "index" and began.index("key") < 4
+
+    began.clear()
+    items = ["row 1", "row 2", "digest 1", "digest 2"]
+    done = [item for item, _ in Crew(1, readers=1).run(items, work, reading=lambda item: item.startswith("digest"))]
+    assert sorted(done) == sorted(items)
+    assert set(began[:2]) == {"row 1", "digest 1"}
+
+
 def test_what_waits_for_a_claim_ends_when_another_item_fails() -> None:
     def work(item: int) -> None:
         time.sleep(0.1)

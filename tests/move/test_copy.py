@@ -22,7 +22,7 @@ from clarity_infra.move import digest as digest_module
 from clarity_infra.move import journal, preflight, rows
 from clarity_infra.move.copy import copied_already, copy, discard_copy
 from clarity_infra.move.crew import Crew
-from clarity_infra.move.digest import Grain, Method
+from clarity_infra.move.model import Column
 from clarity_infra.move.rows import session
 from clarity_infra.move.survey import survey
 from clarity_infra.move.tools import Tools, find_tools
@@ -151,16 +151,22 @@ def test_a_copy_that_fails_at_any_step_is_made_afresh(filled: Scene, step: str, 
     assert filled.copy(*TABLES)["verified"]["differences"] == 0
 
 
+def spoil_what_arrives(patch: pytest.MonkeyPatch, filled: Scene, where: str) -> None:
+    """Changes these rows of a in the target as soon as the last row has arrived."""
+    original = rows.copy_rows
+
+    def spoil(*arguments: Any, **more: Any) -> Any:
+        copied = original(*arguments, **more)
+        with filled.on_target() as target:
+            target.execute(f"UPDATE public.a SET v = 'spoiled' WHERE {where}".encode())
+        return copied
+
+    patch.setattr(copy_module, "copy_rows", spoil)
+
+
 def test_a_copy_that_is_not_equal_fails_and_the_next_is_right(filled: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = copy_module._Copy._make_indexes
-
-    def spoil(attempt: Any, *arguments: Any) -> None:
-        original(attempt, *arguments)
-        with attempt._as_owner() as target:
-            target.execute("UPDATE public.a SET v = 'spoiled' WHERE id IN (7, 8)")
-
     with monkeypatch.context() as patch:
-        patch.setattr(copy_module._Copy, "_make_indexes", spoil)
+        spoil_what_arrives(patch, filled, "id IN (7, 8)")
         with pytest.raises(VerificationFailed, match="source stays live") as caught:
             filled.copy(*TABLES)
     assert caught.value.differences == ("table public.a: 20000 rows, other contents (different: id=7, id=8)",)
@@ -396,26 +402,17 @@ def at_work(server: Server, application: str, statement: str, *, within: float =
 def test_rows_too_large_for_their_text_are_digested_column_by_column(filled: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row whose text the server cannot hold, here by a text made too long on purpose, in some ranges of a table only."""
     monkeypatch.setattr(rows, "DIGEST_PART_BYTES", 300_000)
-    original = digest_module._row
+    original = digest_module._hashed_value
 
-    def too_long(columns: Any, *, direct: bool, method: Method, grain: Grain) -> sql.Composable:
-        row = original(columns, direct=direct, method=method, grain=grain)
-        if grain == "columns" or "public.state" not in [column.type for column in columns]:
-            return row
-        return sql.SQL("CASE WHEN t.id = 10000 THEN ROW(repeat('x', 2000000000)) ELSE {} END").format(row)
+    def too_long(value: sql.Composable, column: Column) -> sql.Composable:
+        taken = original(value, column)
+        return sql.SQL("CASE WHEN t.id = 10000 THEN repeat('x', 2000000000) ELSE {} END").format(taken) if column.enum else taken
 
-    monkeypatch.setattr(digest_module, "_row", too_long)
+    monkeypatch.setattr(digest_module, "_hashed_value", too_long)
     evidence = filled.copy(*TABLES)
     kinds = {table["table"]: table["digest"].split(":")[0] for table in evidence["tables"]}
     assert kinds == {"public.a": "server-columns", "apart.b": "server-row"}
     assert evidence["verified"]["differences"] == 0
-    make_indexes = copy_module._Copy._make_indexes
-
-    def spoil(attempt: Any, *arguments: Any) -> None:
-        make_indexes(attempt, *arguments)
-        with attempt._as_owner() as target:
-            target.execute("UPDATE public.a SET v = 'spoiled' WHERE id = 7")
-
-    monkeypatch.setattr(copy_module._Copy, "_make_indexes", spoil)
+    spoil_what_arrives(monkeypatch, filled, "id = 7")
     with pytest.raises(VerificationFailed, match=r"table public\.a: 20000 rows, other contents"):
         filled.copy(*TABLES)
