@@ -140,7 +140,7 @@ def copy_rows(
 
     # Rows first. A digest travels nowhere: from the start on it uses the processor while others wait for the network or a disk.
     todo = [functools.partial(carry, part) for part in rows] + [functools.partial(check, part) for part in checks]
-    crew = Crew(workers, from_source, to_target, readers=workers)
+    crew = Crew(workers, from_source, to_target, readers=(workers + 1) // 2)
     carried: dict[Name, list[Copied]] = {}
     checked: dict[Name, list[Digest]] = {}
     for task, found in crew.run(todo, lambda task, *connections: task(*connections), reading=lambda task: task.func == check, beat=pace.tell):
