@@ -19,6 +19,7 @@ from typing import Any
 from clarity_infra import guard, migration_url
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused, Unreachable
+from clarity_infra.logins import logins
 from clarity_infra.move.back import would_lose
 from clarity_infra.move.cleanup import cleaned, restore
 from clarity_infra.move.status import status
@@ -55,9 +56,12 @@ def _verify(settings: Settings, options: argparse.Namespace) -> Answer:
 
 def _status(settings: Settings, _: argparse.Namespace) -> Answer:
     found = status(settings.move, target_exists=_target_exists(settings))
-    steps = _next_steps(settings, found.stage)
-    data = {**found.json(), "next_steps": steps}
-    return 0, "\n".join([f"stage: {found.stage or 'nothing yet'}", *found.lines(), *(f"next: {step}" for step in steps)]), data
+    used = logins(settings)
+    finish = [f"pulumi up --stack {settings.stack}: finishes the rotation of the password"] if used.unfinished else []
+    steps = [*finish, *_next_steps(settings, found.stage)]
+    data = {**found.json(), "logins": used.json(), "next_steps": steps}
+    lines = [f"stage: {found.stage or 'nothing yet'}", *found.lines(), *used.lines(), *(f"next: {step}" for step in steps)]
+    return 0, "\n".join(lines), data
 
 
 def _rollback(settings: Settings, options: argparse.Namespace) -> Answer:
@@ -66,7 +70,11 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> Answer:
             "The way back is `pulumi up` at a lower stage, or `pulumi destroy`.", remedy="`rollback --dry-run` shows what it would carry."
         )
     found = would_lose(settings.move)
-    return 1 if found.no_place else 0, found.text(), found.json()
+    if not found.no_place:
+        return 0, found.text(), found.json()
+    name = settings.configuration.database
+    stops = f"The way back stops there, with nothing changed; to lose it all the same: CLARITY_DISCARD_WRITES={name} before the command."
+    return 1, f"{found.text()}\n{stops}", found.json()
 
 
 def _restore(settings: Settings, options: argparse.Namespace) -> Answer:
@@ -92,14 +100,16 @@ def _guard(options: argparse.Namespace) -> Answer:
         raise ConfigurationError(str(error), remedy="pulumi preview --json --show-sames > preview.json") from None
     broken = guard.violations(resources, guard.Terms.at_present(options.monitoring_hours))
     failed = guard.failures(preview)
+    gone = guard.taken_away(resources)
     lines = [*(f"the preview failed: {text}" for text in failed), *map(str, broken)]
     data = {
         "looked_at": len(resources),
         "failed": failed,
         "violations": [{"rule": found.rule, "urn": found.urn, "text": found.text} for found in broken],
+        "taken_away": [{"urn": found.urn, "text": found.text} for found in gone],
     }
     passed = f"{len(resources)} resources keep all {len(guard.RULES)} rules."
-    return (1, "\n".join(lines), data) if lines else (0, passed, data)
+    return (1 if lines else 0, "\n".join([*(lines or [passed]), *map(str, gone)]), data)
 
 
 def _report(settings: Settings, options: argparse.Namespace) -> Answer:

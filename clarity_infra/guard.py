@@ -45,6 +45,10 @@ KEPT = {
 _ALWAYS = frozenset(KEPT) - {"cloudflare:index/hyperdriveConfig:HyperdriveConfig"}
 
 _DATABASE = "postgresql:index/database:Database"
+_ROLE = "postgresql:index/role:Role"
+# The role that is made where `readOnlyRole` names one, as its URN ends: it owns nothing and nobody logs in by it, so that neither the
+# application nor the copy stands on it. Every other role stays.
+_OPTIONAL = f"clarity:database:ClarityDatabase${_ROLE}::read-only"
 _CLEAN_UP = "pulumi-python:dynamic/clarity:SourceCleanup"
 _CUT_OVER = "pulumi-python:dynamic/clarity:Cutover"
 _POSTGRESQL = "pulumi:providers:postgresql"
@@ -120,6 +124,17 @@ class Violation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Notice:
+    """What is about to go, by the rules, and what that means."""
+
+    urn: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"to be seen: {self.text}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Terms:
     """What rules need to know that no resource says: the time, and the shortest monitoring period in hours."""
 
@@ -143,7 +158,7 @@ class Rule:
 
 def _keeps(resource: Resource, _: Terms) -> Iterator[str]:
     what = KEPT.get(resource.type)
-    if what is None:
+    if what is None or _is_optional(resource):
         return
     if resource.op in _REMOVES:
         done = "deleted" if resource.op == "delete" else "replaced, that is deleted and made anew"
@@ -151,6 +166,11 @@ def _keeps(resource: Resource, _: Terms) -> Iterator[str]:
     elif resource.type == _DATABASE and not resource.ignored >= _REPLACING:
         missing = ", ".join(sorted(_REPLACING - resource.ignored))
         yield f"a change of {missing} would drop the database to make it anew: list them in ignore_changes."
+
+
+def _is_optional(resource: Resource) -> bool:
+    """Whether this is the deletion of a role that may be taken away on request; one that may log in is none."""
+    return resource.op == "delete" and resource.urn.endswith(_OPTIONAL) and resource.properties.get("login") is False
 
 
 def _hides(resource: Resource, _: Terms) -> Iterator[str]:
@@ -215,7 +235,7 @@ def _waits(resource: Resource, terms: Terms) -> Iterator[str]:
 
 
 RULES = (
-    Rule("keep-what-holds-data", "No database, role, copy or Hyperdrive config is deleted or replaced.", _keeps),
+    Rule("keep-what-holds-data", "No database, role, copy or Hyperdrive config is deleted or replaced, but for a read-only role.", _keeps),
     Rule("secrets-are-secret", "No password, and no URL with one, stands in a resource in plain text.", _hides),
     Rule("connections-use-tls", "A connection to anywhere but this machine is encrypted.", _encrypts),
     Rule("nothing-for-public", "Nothing is granted to PUBLIC, that is to every role of the server.", _excludes_public),
@@ -232,6 +252,19 @@ def violations(resources: Iterable[Resource], terms: Terms) -> list[Violation]:
         for resource in resources
         for rule in (RULES[:1] if resource.op in _GOES else RULES)
         for text in rule.broken_by(resource, terms)
+    ]
+
+
+def taken_away(resources: Iterable[Resource]) -> list[Notice]:
+    """What no rule keeps and somebody may miss all the same, for the reviewer to see."""
+    return [
+        Notice(
+            resource.urn,
+            f'the read-only role "{_text(resource.properties.get("name"))}" and every privilege it has go; '
+            "who is its member, to read what the application has, cannot do so any more.",
+        )
+        for resource in resources
+        if _is_optional(resource)
     ]
 
 

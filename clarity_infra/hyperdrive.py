@@ -25,12 +25,12 @@ SECRETS = ("password", "access_client_secret")
 _UNCHANGED = "Nothing was changed."
 
 
-def look(settings: Settings, *, patience: float | None = None) -> dict[str, Any] | None:
+def look(settings: Settings, *, patience: float | None = None, to_write: bool = True) -> dict[str, Any] | None:
     """The config that is to follow the live side, as it is: the adopted one by its ID, one of this stack's by its name, else what it is
     to be made from.
 
-    None where Hyperdrive is not managed. `patience`: seconds each answer may take. Raises ConfigurationError where it cannot be used
-    or the token does not do, Unreachable where Cloudflare does not answer.
+    None where Hyperdrive is not managed. `patience`: seconds each answer may take. `to_write`: whether the token must do for that too.
+    Raises ConfigurationError where it cannot be used or the token does not do, Unreachable where Cloudflare does not answer.
     """
     configuration = settings.configuration
     if not configuration.cloudflare_account_id:
@@ -43,7 +43,8 @@ def look(settings: Settings, *, patience: float | None = None) -> dict[str, Any]
         _refuse_the_one_in_use(found, settings)
         if found is None and configuration.hyperdrive_id:  # once there is a second one, the first may go
             found = _beside(api.get(configuration.hyperdrive_id), settings)
-    api.check_may_write()
+    if to_write:
+        api.check_may_write()
     return found or _to_be_made(settings)
 
 
@@ -155,9 +156,12 @@ def points_at_target(config: dict[str, Any] | None, settings: Settings) -> bool:
 def origin_password(config: dict[str, Any] | None, settings: Settings) -> str:
     """The password of the origin the config has now: a secret. It is in DATABASE_URL or configured; the API never gives it.
 
+    Empty where the new database is what the config or DATABASE_URL names: it was recorded before then. A run that died on its way back
+    leaves DATABASE_URL like that, with the config at its old origin.
+
     Raises ConfigurationError where DATABASE_URL is of another user than the origin, so that its password cannot be meant.
     """
-    if config is None or points_at_target(config, settings):
+    if config is None or points_at_target(config, settings) or settings.switched:
         return ""
     if settings.configuration.origin_password:
         return settings.configuration.origin_password

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -29,11 +31,22 @@ def begin() -> tuple[Settings, Review]:
         if isinstance(error, Blocked) and error.seen:
             pulumi.log.info("\n".join(error.seen))
         raise pulumi.RunError(explain(error)) from None
-    for warning in found.warnings:
+    for warning in (*_written_in_clear(os.environ), *found.warnings):
         pulumi.log.warn(warning)
     if found.lines:
         pulumi.log.info("\n".join(found.lines))
     return settings, found
+
+
+def _written_in_clear(environment: Mapping[str, str]) -> list[str]:
+    """A warning where the engine was told to write down what it says to its plugins: it encrypts no secret there, and nothing here can."""
+    file = environment.get("PULUMI_DEBUG_GRPC")
+    if not file:
+        return []
+    return [
+        f"PULUMI_DEBUG_GRPC is set: the engine writes every secret of this run into {file} in clear, as it passes them to its plugins. Delete"
+        f" that file, and change what was in it: the admin's password, the API token, and the application's (raise {PROJECT}:passwordRevision)."
+    ]
 
 
 def _settings() -> Settings:
@@ -97,6 +110,8 @@ def claim_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "second": settings.rotation.second if settings.rotation.has_second else "",
         "reader": configuration.read_only_role,
         "passwordRevision": settings.rotation.revision,
+        "passwordForm": configuration.password_form,
+        "readWriteLogin": configuration.read_write_role_login,
         "loginsInUse": _unknown() if found.unseen else logins_in_use(settings, found.hyperdrive),
         "tables": [str(name) for name in settings.tables],
         "tracking": configuration.tracking_table,

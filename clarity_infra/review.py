@@ -272,8 +272,10 @@ def _refuse_lacking_admin(settings: Settings, connection: psycopg.Connection[Any
 
 def _try_verifier(settings: Settings, found: Review) -> None:
     """A server that refuses the form of the password says so in the plugin's words, half way through; asked here it is one plain error."""
-    made = f'role "{settings.configuration.user}"' in found.existing
-    if settings.configuration.password_form == "scram" and not found.stage and not made:
+    configuration = settings.configuration
+    made = not found.stage and f'role "{configuration.user}"' not in found.existing
+    taken_over = found.stage in ("", "provision") and configuration.adopt_existing
+    if configuration.password_form == "scram" and (made or taken_over):
         admin.check_verifier(settings.maintenance)
 
 

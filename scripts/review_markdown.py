@@ -59,6 +59,7 @@ def review(
         f"## {_verdict(guard, errors, preview, drifted)}: stack `{_inline(stack)}`",
         *_fenced("Not as it was left", list(drifted or [])),
         *_guard_part(guard),
+        *_fenced("What is taken away", [str(found["text"]) for found in guard.get("taken_away") or []]),
         *(_fenced("Errors", errors)),
         *(_fenced("Warnings", _texts(said, "warning"))),
         *(_fenced("What this does to the data", _texts(said, "info", "info#err"))),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from psycopg import sql
+from pulumi.dynamic import ConfigureRequest
+from pulumi.dynamic.config import Config
 
 from clarity_infra import admin, scram
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ConfigurationError, Refused
+from clarity_infra.resources.claim import ClaimProvider
 from clarity_infra.review import review
-from clarity_infra.settings import Settings
+from clarity_infra.settings import PROJECT, Settings
 from sandbox.postgres import UNLOGGED_SPEED, Server
 
 PASSWORD = "of-the-admin"
@@ -97,7 +101,8 @@ def test_a_server_that_takes_verifiers_is_left_as_it_was(server: Server) -> None
         assert root.execute("SELECT 1 FROM pg_roles WHERE rolname LIKE 'clarity_infra_probe%'").fetchone() is None
 
 
-def test_a_server_that_refuses_verifiers_is_told_with_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     """The contrib module passwordcheck refuses some verifiers, those of the role's own name: this makes the probe's one of them."""
     seen: list[str] = []
     original = scram.verifier
@@ -114,13 +119,47 @@ def test_a_server_that_refuses_verifiers_is_told_with_the_setting(tmp_path: Path
     server = Server(tmp_path / "server", settings={**UNLOGGED_SPEED, "shared_preload_libraries": "passwordcheck"})
     try:
         server.start()
-        endpoint = Endpoint("127.0.0.1", server.port, "postgres", "postgres", server.superuser_password, sslmode="disable")
-        with pytest.raises(ConfigurationError, match=r"refuses a password(?s:.)*passwordForm plain"):
-            admin.check_verifier(endpoint)
+        yield Endpoint("127.0.0.1", server.port, "postgres", "postgres", server.superuser_password, sslmode="disable")
         with server.connect() as root:
             assert root.execute("SELECT 1 FROM pg_roles WHERE rolname LIKE 'clarity_infra_probe%'").fetchone() is None
     finally:
         server.remove()
+
+
+def test_a_server_that_refuses_verifiers_is_told_with_the_setting(refusing: Endpoint) -> None:
+    with pytest.raises(ConfigurationError, match=r"refuses a password(?s:.)*passwordForm plain"):
+        admin.check_verifier(refusing)
+    with refusing.connect() as root:
+        root.execute("CREATE TABLE public.one (id int PRIMARY KEY)")
+    with pytest.raises(ConfigurationError, match="passwordForm plain"):
+        review(settings(refusing), preview=False)
+    assert review(settings(refusing, {"passwordForm": "plain"}), preview=False).stage == ""
+    with refusing.connect() as root:
+        root.execute("CREATE ROLE theirs")
+    taken_over = {"user": "theirs", "adoptExisting": True}
+    with pytest.raises(ConfigurationError, match="passwordForm plain"):
+        review(settings(refusing, taken_over), preview=False)
+
+
+def test_a_server_that_refuses_verifiers_is_told_at_the_preview_of_a_later_password(refusing: Endpoint) -> None:
+    """The stack was made with passwordForm plain, or on a server that has changed since."""
+    before = {"stack": "dev", "database": "clarity", "roles": ["clarity_rw", "clarity_user"], "passwordRevision": 1, "readWriteLogin": False}
+    provider = ClaimProvider()
+    raw = {f"{PROJECT}:masterDatabaseUrl": refusing.url(), f"{PROJECT}:envFile": ""}
+    provider.configure(ConfigureRequest(config=Config(raw_config=raw, project_name=PROJECT)))
+    del sys.tracebacklimit
+    scram_, plain = {**before, "passwordForm": "scram"}, {**before, "passwordForm": "plain"}
+    for olds, news in (
+        (scram_, {**scram_, "passwordRevision": 2}),
+        (plain, {**scram_, "passwordRevision": 2}),
+        (plain, scram_),
+        (scram_, {**scram_, "readWriteLogin": True}),
+    ):
+        [told] = provider.check(olds, news).failures
+        assert told.property == "passwordForm"
+        assert "refuses a password that is given as a SCRAM verifier" in told.reason and "passwordForm plain" in told.reason
+    for olds, news in ((scram_, scram_), (plain, {**plain, "passwordRevision": 2}), (scram_, {**plain, "passwordRevision": 2})):
+        assert provider.check(olds, news).failures == []
 
 
 def test_a_provider_that_is_known_to_refuse_them_is_warned_of() -> None:

@@ -8,7 +8,12 @@ import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, Resource
 from pulumi.output import Unknown
 
-from clarity_infra.resources.base import ClarityProvider, Properties, without_provider
+from clarity_infra import admin
+from clarity_infra.errors import ConfigurationError, Unreachable
+from clarity_infra.resources.base import ClarityProvider, Properties, failure, same, without_provider
+
+# What gives the server a password it did not have, once the claim was made.
+_PASSWORDS = ("passwordRevision", "passwordForm", "readWriteLogin")
 
 
 class ClaimProvider(ClarityProvider):
@@ -19,16 +24,30 @@ class ClaimProvider(ClarityProvider):
 
     compared = (
         *("database", "target", "roles", "tables", "source", "tracking", "revision", "copying", "hyperdrive"),
-        *("second", "reader", "passwordRevision"),
+        *("second", "reader", *_PASSWORDS),
     )
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
         seen = {key: value for key, value in news.items() if not isinstance(value, Unknown)}  # the databases may be out of a preview's reach
-        failures = _taken(seen) if not without_provider(olds) else [*_changed(olds, seen), *_taken_later(olds, seen), *_rotated(olds, seen)]
-        return CheckResult(news, failures)
+        if not without_provider(olds):
+            return CheckResult(news, _taken(seen))  # the review has tried what the server takes
+        failures = [*_changed(olds, seen), *_taken_later(olds, seen), *_rotated(olds, seen)]
+        return CheckResult(news, failures or self._verifier_refused(olds, seen))
 
     def create(self, props: Properties) -> CreateResult:
         return CreateResult(f"claim-{props['database']}", without_provider(props))
+
+    def _verifier_refused(self, olds: Properties, news: Properties) -> list[CheckFailure]:
+        """A password that is to be made, in a form the server refuses: the plugin would fail half way, in its own words."""
+        if news.get("passwordForm") != "scram" or all(same(olds.get(key), news.get(key)) for key in _PASSWORDS):
+            return []
+        try:
+            admin.check_verifier(self.settings(str(news["stack"])).maintenance)
+        except Unreachable:
+            return []  # which the review has said; the `up` asks again
+        except ConfigurationError as error:
+            return [failure("passwordForm", error)]
+        return []
 
 
 def _taken(news: Properties) -> list[CheckFailure]:

@@ -13,6 +13,7 @@ import pytest
 
 from sandbox.postgres import UNLOGGED_SPEED
 from sandbox.stack import Sandbox
+from tests.end_to_end.planted import Processes
 
 FEW_ROWS = 2_000
 
@@ -52,3 +53,25 @@ def new_sandbox() -> Iterator[NewSandbox]:
             return made
 
         yield make
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where everything that the engine and its plugins start puts its temporary files."""
+    folder = tmp_path_factory.mktemp("scratch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    """Every line the engine printed."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    """Every process of this machine that came while the module's tests ran."""
+    with Processes() as seen:
+        yield seen

@@ -5,30 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from sandbox.engine import EngineError
 from sandbox.postgres import Server
-from sandbox.stack import ACCOUNT_ID, APPLICATION_ROLE, SOURCE_DATABASE, Sandbox
+from sandbox.stack import ACCOUNT_ID, APPLICATION_ROLE, HYPERDRIVE_NAME, SOURCE_DATABASE, STAGES, Sandbox
 from tests.authorities import authorities, server_settings
 from tests.end_to_end import facts
 from tests.end_to_end.conftest import NewSandbox
 from tests.end_to_end.facts import TARGET_DATABASE, USER
+from tests.end_to_end.planted import set_secret
 
 CONFIGS = f"/accounts/{ACCOUNT_ID}/hyperdrive/configs"
 CERTIFICATES = f"/accounts/{ACCOUNT_ID}/mtls_certificates"
-
-
-def set_secret(sandbox: Sandbox, key: str, value: str) -> None:
-    """As a person sets it: encrypted in the stack's file."""
-    command = [sandbox.engine.cli, "config", "set", "--secret", f"clarity-infra:{key}", "--config-file", sandbox.config_file]
-    how = {"cwd": sandbox.project, "env": sandbox.engine.environment, "input": value, "text": True, "capture_output": True}
-    done = subprocess.run([*map(str, command), "--stack", sandbox.stack, "--non-interactive"], check=False, **how)  # type: ignore[call-overload]
-    assert done.returncode == 0, done.stderr
-    assert value not in sandbox.config_file.read_text()
 
 
 # Behind Access
@@ -63,6 +54,31 @@ def test_an_origin_behind_access_stays_behind_it(new_sandbox: NewSandbox) -> Non
     sandbox.destroy()
     assert facts.application(sandbox).hyperdrive == before.hyperdrive
     assert facts.whereabouts(facts.connection_string(sandbox)) == (APPLICATION_ROLE, SOURCE_DATABASE)
+
+
+# Cached reads
+
+
+@pytest.mark.parametrize("way", ["in-place", "second-config"])
+def test_the_cache_is_off_from_the_copy_on_and_as_it_was_after_the_clean_up(new_sandbox: NewSandbox, way: str) -> None:
+    """With times of its own, which no default has; the config that is followed is the adopted one, or the second."""
+    sandbox = new_sandbox(rows=200, config={"hyperdriveWay": way, "monitoringHours": 0})
+    followed = HYPERDRIVE_NAME if way == "in-place" else "clarity-second"
+    sandbox.configure(hyperdriveName=followed)
+    caching = {"disabled": False, "max_age": 30, "stale_while_revalidate": 5}
+    sandbox.cloudflare_api("PATCH", f"{CONFIGS}/{facts.hyperdrive(sandbox)['id']}", {"caching": caching})
+    before = facts.hyperdrive(sandbox)
+    assert before["caching"] == caching
+
+    found = {}
+    for stage in STAGES:
+        sandbox.up(stage)
+        found[stage] = facts.hyperdrive(sandbox, followed)["caching"]
+        assert way == "in-place" or facts.hyperdrive(sandbox) == before, "the one the application has is left alone"
+    assert found == {"provision": caching, "copy": {"disabled": True}, "cutover": {"disabled": True}, "cleanup": caching}
+    assert sandbox.psql(SOURCE_DATABASE, "SELECT to_regclass('public.feature_requests')") == [(None,)]
+    assert facts.whereabouts(facts.connection_string(sandbox, followed)) == (USER, TARGET_DATABASE)
+    assert not sandbox.preview("cleanup", "--refresh").changed
 
 
 # A CA of one's own

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -19,6 +16,7 @@ from sandbox.stack import SOURCE_DATABASE, Sandbox
 from tests.end_to_end import facts
 from tests.end_to_end.conftest import NewSandbox
 from tests.end_to_end.facts import TARGET_DATABASE, USER, Application, bring
+from tests.end_to_end.planted import Processes, forms, holders
 from tests.end_to_end.writer import Writer
 
 # Each character means something in a URL, a shell, SQL, JSON, YAML or a connection string.
@@ -33,28 +31,6 @@ PLANTED = {
 ALLOWED = {"app.env", "env", "cloudflare.json"}
 LONGEST_GAP = 15.0
 """Seconds; a limit that shows a writer kept out for the length of a copy, on a machine with much else to do."""
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where everything that the engine and its plugins start puts its temporary files."""
-    folder = tmp_path_factory.mktemp("scratch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def said() -> list[str]:
-    """Every line the engine printed."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
-    """Every process of this machine that came while the module's tests ran."""
-    with Processes() as seen:
-        yield seen
 
 
 @pytest.fixture(scope="module")
@@ -177,64 +153,3 @@ def test_destroy_with_the_application_at_work(
     assert [name for name, value in secrets.items() if any(form in "\n".join(said) for form in forms(value))] == []
     found = holders([sandbox.folder, sandbox.server.folder.resolve(), scratch], secrets)
     assert set().union(*({path.name for path in paths} for paths in found.values())) <= ALLOWED
-
-
-class Processes:
-    """Looks at new processes, many times a second: what `ps` would show of each, and what PostgreSQL's tools have in their environment."""
-
-    TOOLS = ("pg_dump", "pg_restore", "psql")
-    LOOKS = 10
-
-    def __init__(self) -> None:
-        self.commands: set[str] = set()
-        self.environments_of_tools: set[str] = set()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Processes:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        """A process that was just forked shows its parent's command until it runs its own: each is looked at several times."""
-        looks = {path.name: self.LOOKS for path in Path("/proc").glob("[0-9]*")}
-        while not self._over.wait(0.02):
-            now = {path.name for path in Path("/proc").glob("[0-9]*")}
-            looks = {number: looks.get(number, 0) + 1 for number in now}
-            for number in (number for number, count in looks.items() if count <= self.LOOKS):
-                with contextlib.suppress(OSError):
-                    self._note(Path("/proc") / number)
-
-    def _note(self, process: Path) -> None:
-        words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        self.commands.add(" ".join(words))
-        if Path(words[0]).name in self.TOOLS:
-            self.environments_of_tools.add((process / "environ").read_bytes().decode(errors="replace"))
-
-
-def forms(value: str) -> set[str]:
-    """A text as it may be written: as it is, in a URL, in JSON, in SQL."""
-    return {value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], value.replace("'", "''")}
-
-
-def holders(folders: list[Path], secrets: dict[str, str]) -> dict[str, set[Path]]:
-    """The files below some folders that hold a secret in any of its forms, by the secret's name."""
-    found: dict[str, set[Path]] = {name: set() for name in secrets}
-    wanted = {name: [form.encode() for form in forms(value)] for name, value in secrets.items()}
-    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
-        text = read(path)
-        for name, written_as in wanted.items():
-            if any(form in text for form in written_as):
-                found[name].add(path)
-    return found
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:  # the server removes some of its own
-        return b""

@@ -41,9 +41,10 @@ def write(sandbox: Sandbox) -> None:
             connection.execute(statement)
 
 
-@pytest.fixture(scope="module")
-def sandbox(new_sandbox: NewSandbox) -> Sandbox:
-    made = new_sandbox(superuser=False, rows=100)
+@pytest.fixture(scope="module", params=[18, pytest.param(15, marks=pytest.mark.pg15)])
+def sandbox(request: pytest.FixtureRequest, new_sandbox: NewSandbox) -> Sandbox:
+    bindir = None if request.param == 18 else request.getfixturevalue("server15").bindir
+    made = new_sandbox(superuser=False, rows=100, bindir=bindir)
     names.make_source(made.server)
     configure(made)
     return made

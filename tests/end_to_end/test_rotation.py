@@ -5,12 +5,16 @@ As a managed admin, one stack from provision to destroy, through five revisions;
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
 
@@ -22,7 +26,7 @@ from sandbox.source import NEIGHBOURS
 from sandbox.stack import SOURCE_DATABASE, Sandbox
 from tests.end_to_end import facts
 from tests.end_to_end.conftest import NewSandbox
-from tests.end_to_end.facts import TARGET_DATABASE, USER, Application, bring
+from tests.end_to_end.facts import ROLE, TARGET_DATABASE, USER, Application, bring
 
 SECOND = "clarity_user_2"
 GRACE = 3
@@ -65,7 +69,7 @@ class Connecting:
 
 @pytest.fixture(scope="module")
 def sandbox(new_sandbox: NewSandbox) -> Sandbox:
-    return new_sandbox(superuser=False, config={"passwordGraceSeconds": GRACE, "readOnlyRole": "clarity_ro"})
+    return new_sandbox(superuser=False, config={"passwordGraceSeconds": GRACE, "readOnlyRole": "clarity_ro", "readWriteRoleLogin": True})
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,10 @@ def before(sandbox: Sandbox) -> Application:
 
 def url_of_output(sandbox: Sandbox) -> str:
     return str(sandbox.outputs(show_secrets=True)["databaseUrl"])
+
+
+def url_of_role(sandbox: Sandbox) -> str:
+    return str(sandbox.outputs(show_secrets=True)["readWriteUrl"])
 
 
 def login_of(url: str) -> str:
@@ -122,12 +130,15 @@ def test_two_rotations_after_the_cut_over(sandbox: Sandbox, before: Application)
     bring(sandbox, "cutover")
     placed = facts.placement(sandbox)
     for revision, login, former in ((4, SECOND, USER), (5, USER, SECOND)):
-        old = sandbox.database_url
+        old, old_of_role = sandbox.database_url, url_of_role(sandbox)
+        assert facts.whereabouts(old_of_role) == (ROLE, TARGET_DATABASE)
         by_env, by_hyperdrive = rotated(sandbox, "cutover", revision)
         nobody_was_refused(by_env, by_hyperdrive)
         assert set(by_env.logins) == {f"{login} as {USER}", f"{former} as {USER}"}
         assert login_of(sandbox.database_url) == login
         refused(old)
+        refused(old_of_role)  # a role with one password has it replaced in place
+        assert facts.whereabouts(url_of_role(sandbox)) == (ROLE, TARGET_DATABASE)
         assert facts.whereabouts(sandbox.database_url) == (USER, TARGET_DATABASE)
         assert facts.hyperdrive(sandbox)["origin"]["user"] == login
         if login == SECOND:
@@ -191,6 +202,69 @@ def test_a_rotation_that_is_killed_is_finished_by_the_next(sandbox: Sandbox, bef
         nobody_was_refused(by_env, by_hyperdrive)
         refused(old)
         assert login_of(sandbox.database_url) != login_of(old)
+
+
+def test_one_that_is_killed_at_the_switch_has_ended_nothing(sandbox: Sandbox, before: Application, tmp_path: Path) -> None:
+    """Hyperdrive has the new login, `.env` and the outputs the former one: both work until the next run, which begins where this one died."""
+    bring(sandbox, "cutover")
+    revision, hyperdrive = int(sandbox.configured("passwordRevision") or 1) + 1, facts.connection_string(sandbox)
+    old, other = sandbox.database_url, SECOND if login_of(sandbox.database_url) == USER else USER
+    sandbox.configure(passwordRevision=revision)
+    sandbox.cloudflare_control("", {"faults": [{"kind": "drop", "seconds": 30, "methods": ["PUT"]}]})
+    with Connecting(lambda: sandbox.database_url) as by_env, Connecting(lambda: hyperdrive) as by_hyperdrive:
+        with sandbox.started("up", stage="cutover") as run:
+            within(240, lambda: facts.hyperdrive(sandbox)["origin"]["user"] == other)
+            run.kill()
+        sandbox.cloudflare_control("", {"clear": True})
+        time.sleep(GRACE + 2)  # what the killed engine left behind goes on to its end
+
+        assert (sandbox.database_url, url_of_output(sandbox), sandbox.outputs()["login"]) == (old, old, login_of(old))
+        assert facts.whereabouts(old) == (USER, TARGET_DATABASE)
+        answer = status(sandbox, tmp_path, "--json")
+        told = json.loads(answer)
+        assert told["logins"] == {
+            "revision": revision,
+            "wanted": other,
+            "used": {"DATABASE_URL": login_of(old), "Hyperdrive": other},
+            "unfinished": True,
+        }
+        assert told["next_steps"][0].endswith("finishes the rotation of the password")
+        late = f'"{other}" is to take over, DATABASE_URL still logs in as "{login_of(old)}": `pulumi up` finishes it'
+        assert late in status(sandbox, tmp_path)
+
+        done = sandbox.up("cutover")
+    assert f'the application logs in as "{other}" from now on' in done.output
+    nobody_was_refused(by_env, by_hyperdrive)
+    assert set(by_env.logins) == {f"{login_of(old)} as {USER}", f"{other} as {USER}"}
+    refused(old)
+    assert (login_of(sandbox.database_url), url_of_output(sandbox), sandbox.outputs()["login"]) == (other, sandbox.database_url, other)
+    assert f'DATABASE_URL and Hyperdrive log in as "{other}"' in status(sandbox, tmp_path)
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def status(sandbox: Sandbox, folder: Path, *arguments: str) -> str:
+    """What `python -m clarity_infra status` says of the stack, asked where a person has its file beside Pulumi.yaml."""
+    for file, text in (
+        (folder / "Pulumi.yaml", sandbox.project / "Pulumi.yaml"),
+        (folder / f"Pulumi.{sandbox.stack}.yaml", sandbox.config_file),
+    ):
+        file.write_text(text.read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "clarity_infra", "status", "--stack", sandbox.stack, *arguments],
+        cwd=folder,
+        env={**sandbox.engine.environment, "PYTHONPATH": str(sandbox.project)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_back_and_forth_and_away_after_rotations(sandbox: Sandbox, before: Application) -> None:

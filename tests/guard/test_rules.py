@@ -36,6 +36,30 @@ class TestWhatHoldsData:
     def test_anything_else_may_be_done_to_it(self, kind: str, op: str | None) -> None:
         assert texts(kind, op=op) == []
 
+    OF_THE_DATABASE = "urn:pulumi:dev::clarity-infra::clarity:database:ClarityDatabase$postgresql:index/role:Role::"
+
+    @pytest.mark.parametrize(
+        ("urn", "op", "login", "stays"),
+        [
+            (OF_THE_DATABASE + "read-only", "delete", False, False),
+            (OF_THE_DATABASE + "read-only", "delete", True, True),
+            (OF_THE_DATABASE + "read-only", "delete", None, True),
+            (OF_THE_DATABASE + "read-only", "replace", False, True),
+            (OF_THE_DATABASE + "read-only", "delete-replaced", False, True),
+            (OF_THE_DATABASE + "read-write", "delete", False, True),
+            (OF_THE_DATABASE + "user", "delete", True, True),
+            (OF_THE_DATABASE + "second-user", "delete", True, True),
+            ("urn:pulumi:dev::clarity-infra::postgresql:index/role:Role::read-only", "delete", False, True),
+        ],
+    )
+    def test_of_the_roles_the_one_that_only_reads_may_be_taken_away_and_is_named(
+        self, urn: str, op: str, login: bool | None, stays: bool
+    ) -> None:
+        role = Resource(urn, "postgresql:index/role:Role", {"name": "clarity_ro", "login": login}, op)
+        assert [found.rule for found in guard.violations([role], Terms(NOW))] == (["keep-what-holds-data"] if stays else [])
+        noticed = [str(found) for found in guard.taken_away([role])]
+        assert [text.split(" and ")[0] for text in noticed] == ([] if stays else ['to be seen: the read-only role "clarity_ro"'])
+
     def test_what_holds_none_may_go(self) -> None:
         assert texts("random:index/randomPassword:RandomPassword", op="replace") == []
         assert texts("postgresql:index/grant:Grant", op="delete", role="clarity_rw") == []
@@ -212,6 +236,14 @@ class TestCommandLine:
     def test_a_file_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["guard", str(tmp_path / "missing.json")]) == 2
         assert "cannot be read" in capsys.readouterr().err
+
+    def test_what_is_taken_away_is_named_and_passes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        old = {"type": "postgresql:index/role:Role", "inputs": {"name": "clarity_ro", "login": False}}
+        step = {"op": "delete", "urn": TestWhatHoldsData.OF_THE_DATABASE + "read-only", "oldState": old}
+        preview = tmp_path / "preview.json"
+        preview.write_text(json.dumps({"steps": [step]}))
+        assert main(["guard", str(preview)]) == 0
+        assert 'to be seen: the read-only role "clarity_ro"' in capsys.readouterr().out
 
     def test_nothing_to_do_passes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         preview = tmp_path / "preview.json"

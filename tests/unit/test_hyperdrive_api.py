@@ -291,6 +291,23 @@ class TestWhatTheCacheHolds:
         """Otherwise the test before this one would show nothing."""
         assert self.answers(hasty, places, waits=0, keep=keep) == ("old", "old")
 
+    def test_on_the_way_back_a_cache_that_is_on_is_waited_for_and_one_that_is_off_is_not(
+        self, hasty: CloudflareApi, places: tuple[Origin, Origin]
+    ) -> None:
+        """It is on after a clean-up that was taken back. Where it is off, going back costs no second."""
+        made = hasty.configs.create(ACCOUNT, {"name": "clarity-db", "origin": places[1].parameters(), "caching": {"disabled": False}})
+        lines: list[str] = []
+        way = switch(hasty, places, made, cache_seconds=5, say=lines.append)
+        with psycopg.connect(hasty.connection_string(made["id"]), autocommit=True) as client:
+            assert client.execute(self.WHICH).fetchone() == ("new",)
+            way.quiet_cache()
+            way.to_source()
+            hasty.configs.restart(ACCOUNT, made["id"])
+            assert client.execute(self.WHICH).fetchone() == ("old",)
+        assert lines == ["switching Hyperdrive's cache off", "waiting 5 s until no answer of Hyperdrive's cache can be in use"]
+        way.quiet_cache()
+        assert len(lines) == 2
+
     @pytest.mark.parametrize(
         ("caching", "seconds"),
         [
@@ -552,4 +569,6 @@ class TestWhatTheProgramMakesOfIt:
         switched = {"origin": {"database": "clarity", "user": "clarity_user"}}
         assert hyperdrive.points_at_target(switched, self.settings())
         assert hyperdrive.origin_password(switched, self.settings()) == ""
+        left_on_the_way_back = self.settings(databaseUrl="postgresql://clarity_user:new-pw@db.example.com/clarity?sslmode=verify-full")
+        assert hyperdrive.origin_password(json.loads(self.RECORDED), left_on_the_way_back) == ""
         assert not hyperdrive.points_at_target(None, self.settings())

@@ -65,6 +65,14 @@ def test_a_name_or_reason_cannot_break_its_table() -> None:
     assert "| `r` | `a\\|b'c` | x \\| y z @&#8203;team &lt;b> |" in rows
 
 
+def test_what_the_rules_let_go_is_named_all_the_same() -> None:
+    gone = {**PASSED, "taken_away": [{"urn": "u::read-only", "text": 'the read-only role "clarity_ro" goes'}]}
+    text = review("dev", preview(step("delete", "read-only")), gone)
+    assert '### What is taken away\n\n```text\nthe read-only role "clarity_ro" goes\n```' in text
+    assert "## Ready for review" in text
+    assert "What is taken away" not in review("dev", preview(step("update")), PASSED)
+
+
 def test_changes_are_named_without_a_value() -> None:
     old, new = {"inputs": {"stage": "copy", "kept": 1, "__x": 1}}, {"type": "t", "inputs": {"stage": "cutover", "kept": 1, "__x": 2}}
     text = review("dev", preview(step("update", oldState=old, newState=new), step("same", "other")), PASSED)
