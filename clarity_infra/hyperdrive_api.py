@@ -270,16 +270,32 @@ class OriginSwitch:
     def prepare(self) -> str:
         """Before a cut-over: the cache off for long enough, and the new origin within Cloudflare's reach. Says what it found."""
         config = self._config()
-        if not (config.get("caching") or {}).get("disabled"):
-            self.say("switching Hyperdrive's cache off")
-            self.api.put_caching(config["id"], {"disabled": True})
+        if self._cache_off(config):
             config = self._config()
-        wait = self.cache_seconds - _age(config.get("modified_on"))
-        if wait > 0:
-            self.say(f"waiting {wait:.0f} s until no answer of Hyperdrive's cache can be in use")
-            time.sleep(wait)
+        self._wait_for_cache(self.cache_seconds - _age(config.get("modified_on")))
         verified = config.get("mtls") if self.target_mtls is None else self.target_mtls
         return self.api.proves(self.target, f"{self.name[:40]}-reach-{config['id'][:8]}", verified)
+
+    def quiet_cache(self) -> None:
+        """Before the way back: a cache that is on, as after a clean-up that was taken back, is switched off, and waited for.
+
+        One that is off already has been so since before the cut-over, whose change of origin is the newest the config tells of.
+        """
+        if self._cache_off(self._config()):
+            self._wait_for_cache(self.cache_seconds)
+
+    def _cache_off(self, config: dict[str, Any]) -> bool:
+        """Whether it was on."""
+        if (config.get("caching") or {}).get("disabled"):
+            return False
+        self.say("switching Hyperdrive's cache off")
+        self.api.put_caching(config["id"], {"disabled": True})
+        return True
+
+    def _wait_for_cache(self, seconds: float) -> None:
+        if seconds > 0:
+            self.say(f"waiting {seconds:.0f} s until no answer of Hyperdrive's cache can be in use")
+            time.sleep(seconds)
 
     def to_target(self) -> None:
         self.api.put_origin(self._config(), self.target, mtls=self.target_mtls)
@@ -327,6 +343,9 @@ class NoSwitch:
 
     def prepare(self) -> str:
         return "Hyperdrive is not managed here"
+
+    def quiet_cache(self) -> None:
+        return
 
     def to_target(self) -> None:
         return

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pulumi
 
-from clarity_infra.texts import counted, duration, size
+from clarity_infra.texts import counted, duration, facts, size
 
 README = "Pulumi.README.md"
 """Shown by Pulumi Cloud beside the stack, with `${outputs.name}` filled in. https://www.pulumi.com/docs/iac/concepts/projects/stack-readme/"""
@@ -31,6 +31,36 @@ def summary(*, copy: Any, cutover: Any, cleanup: Any) -> dict[str, pulumi.Output
         "writersWaited": pulumi.Output.from_input(cutover).apply(waited),
         "report": pulumi.Output.all(cleanup, cutover, copy).apply(report),
     }
+
+
+def text(stage: str, steps: Sequence[str], *, copy: Any, cutover: Any, cleanup: Any) -> pulumi.Output[str]:
+    """All of it on a page: which side is live, what was moved and how it was proved, who waited, what is next."""
+    return pulumi.Output.all(copy, cutover, cleanup).apply(lambda found: page(stage, steps, *found))
+
+
+def page(
+    stage: str, steps: Sequence[str], copy: Mapping[str, Any] | None, cutover: Mapping[str, Any] | None, cleanup: Mapping[str, Any] | None
+) -> str:
+    """What `text` shows, once the evidence is there."""
+    found: list[tuple[str, str | list[str]]] = [
+        ("stage", stage),
+        ("writes are taken by", live(cutover, cleanup)),
+        ("moved", [moved(copy), *_rows_and_sizes(copy)]),
+        ("writers waited", waited(cutover)),
+    ]
+    if cutover and "back" not in cutover:
+        found.append(("migrations applied", ", ".join(cutover.get("migrations") or []) or "none"))
+        found.append(("proof", f"both sides equal, row for row, {cutover.get('proved_at', '')}" if cutover.get("proved") else "missing"))
+    if cleanup and cleanup.get("backup"):
+        found.append(("backup", str(cleanup["backup"])))
+    found.append(("report", report([cleanup, cutover, copy])))
+    found.append(("next", list(steps)))
+    return "\n".join(facts(found))
+
+
+def _rows_and_sizes(copy: Mapping[str, Any] | None) -> list[str]:
+    tables = (copy or {}).get("tables") or []
+    return [f"{entry['table']}: {counted(int(entry['rows']), 'row')}, {size(float(entry['bytes']))}" for entry in tables]
 
 
 def evidence(*, copy: Any, access: Any, cutover: Any, cleanup: Any) -> dict[str, pulumi.Output[Any]]:

@@ -129,6 +129,10 @@ class Traffic:
         """Begins a phase of that name."""
         self._marks.append((name, time.monotonic()))
 
+    def send_to(self, url: str) -> None:
+        """From now on requests go to another deployment of the application; those under way are answered by the one before."""
+        self._url = url
+
     def wait_for(self, more: int, *, seconds: float = 30) -> None:
         """Returns once so many more writes were acknowledged. Raises TimeoutError."""
         deadline, wanted = time.monotonic() + seconds, self.acknowledged + more

@@ -200,7 +200,8 @@ class _GoBack:
             raise Refused(
                 "The source has no place for what was written since the cut-over:\n" + "\n".join(f"  - {loss}" for loss in losses),
                 unchanged="Nothing was changed; the target is live.",
-                remedy=f'move it by hand, or give it up by name: discard = "{self.way.move.target.database}" (all the rest is carried back).',
+                remedy=f"move it by hand, or give it up by name, with CLARITY_DISCARD_WRITES={self.way.move.target.database} before the same"
+                " command (all the rest is carried back).",
             )
         self.evidence["discarded"] = [str(loss) for loss in losses]
 

@@ -60,6 +60,8 @@ class CutoverProvider(ClarityProvider):
             return {**evidence, "reach": reach}
         if props.get("found") in ("", "source") and not before:
             return {}
+        if switch.where() == "target":
+            switch.quiet_cache()
         with reported(settings, "roll-back", origins_of(props)) as went:
             made = go_back(
                 settings.move,

@@ -48,10 +48,13 @@ class RollbackProvider(ClarityProvider):
         settings = self.settings(str(_props["stack"]))
         prove_credentials(settings, _props)
         refuse_only_copy(settings)
+        switch = switch_of(_props, settings)
+        if switch.where() == "target":
+            switch.quiet_cache()
         with reported(settings, "destroy", origins_of(_props)) as evidence:
             made = undo(
                 settings.move,
-                switch_of(_props, settings),
+                switch,
                 run=uuid.uuid4(),
                 discard=settings.discard,
                 lock_budget=float(settings.configuration.lock_budget),
@@ -60,7 +63,7 @@ class RollbackProvider(ClarityProvider):
             )
             evidence.update(made)
         if _props.get("caching"):
-            switch_of(_props, settings).put_caching_back(json.loads(str(_props["caching"])))
+            switch.put_caching_back(json.loads(str(_props["caching"])))
         restore(_props)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from sandbox.engine import EngineError
 from sandbox.environment import caller_environment
 from sandbox.node_packages import NodePackages
 from sandbox.postgres import UNLOGGED_SPEED
@@ -22,13 +23,23 @@ from sandbox.worker import Worker
 from sandbox.worker_client import ask
 from sandbox.worker_smoke import smoke_sandbox
 from sandbox.worker_traffic import Traffic, summary, traffic_through
+from tests.end_to_end import facts
 
 TARGET = "clarity"
 USER = "clarity_user"
 LABELS = """
-export const labels = pgTable("labels", { id: integer().primaryKey().generatedAlwaysAsIdentity(), name: text().notNull() });
+export const labels = pgTable("labels", {
+  id: integer().primaryKey().generatedAlwaysAsIdentity(),
+  name: text().notNull(),
+  requestId: text("request_id").references(() => featureRequests.requestId),
+});
 """
 RECORD = "SELECT count(*), max(created_at) FROM drizzle.__drizzle_migrations"
+LABELLED = """
+INSERT INTO feature_requests (request_id, origin, repo, title, description)
+  VALUES ('labelled-1', 'web', 'a/b', 'made since', 'of after the move');
+INSERT INTO labels (name, request_id) VALUES ('first', 'labelled-1'), ('second', (SELECT min(request_id) FROM feature_requests)), ('third', NULL)
+"""
 OWNERS = "SELECT relname::text, relowner::regrole::text FROM pg_class WHERE relname IN ('labels', 'labels_id_seq', 'labels_pkey') ORDER BY 1"
 RATE = 10
 # What a client waits at most between two acknowledged writes, the machine's load included.
@@ -94,8 +105,24 @@ def switched(sandbox: Sandbox, moved: Move) -> Sandbox:
 
 
 @pytest.fixture(scope="module")
-def back(sandbox: Sandbox, worker: Worker, switched: Sandbox) -> Traffic:
-    """Another client's requests, sent while the sandbox was brought back by `make down`."""
+def labelled(sandbox: Sandbox, switched: Sandbox, packages: NodePackages, home: Path) -> Sandbox:
+    """The sandbox after a later release: drizzle-kit has made another table as the application's user, and the application has filled it."""
+    kit = kit_in(sandbox, packages, home / "later")
+    kit("generate", "--name", "add_labels", schema=LABELS)
+    kit("migrate", MASTER_DATABASE_URL=sandbox.database_url)
+    sandbox.psql(TARGET, LABELLED, url=sandbox.database_url)
+    return sandbox
+
+
+@pytest.fixture(scope="module")
+def back(sandbox: Sandbox, worker: Worker, labelled: Sandbox) -> Iterator[Traffic]:
+    """Another client's requests, sent while the sandbox was brought back by `make down`, which gives the later table up by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLARITY_DISCARD_WRITES", TARGET)
+        yield bring_back(sandbox, worker)
+
+
+def bring_back(sandbox: Sandbox, worker: Worker) -> Traffic:
     with Traffic(worker.url, per_second=RATE, prefix="back") as traffic:
         traffic.wait_for(20)
         traffic.mark("destroy")
@@ -108,8 +135,12 @@ def back(sandbox: Sandbox, worker: Worker, switched: Sandbox) -> Traffic:
 
 @pytest.fixture
 def kit(sandbox: Sandbox, packages: NodePackages, tmp_path: Path) -> Kit:
+    return kit_in(sandbox, packages, tmp_path / "application")
+
+
+def kit_in(sandbox: Sandbox, packages: NodePackages, folder: Path) -> Kit:
     """Runs drizzle-kit in a copy of the application that has the sandbox's `.env`; a variable that is given wins over it."""
-    application = packages.copy_application(tmp_path / "application")
+    application = packages.copy_application(folder)
     (application / ".env").symlink_to(sandbox.app_env_path)
 
     def run(*arguments: str, schema: str = "", **variables: str) -> str:
@@ -141,11 +172,10 @@ def master_url(env: bytes) -> str:
     return line
 
 
-def status(sandbox: Sandbox) -> list[str]:
-    """What `python -m clarity_infra status` says to a shell that has sourced the sandbox's file."""
-    command = [sys.executable, "-m", "clarity_infra", "status", "--source", "MASTER_DATABASE_URL", "--quiet"]
-    done = subprocess.run(
-        ["/bin/sh", "-euc", '. "$0" && exec "$@"', sandbox.env_path, *command],
+def ask_program(sandbox: Sandbox, *command: str) -> subprocess.CompletedProcess[str]:
+    """`python -m clarity_infra` in a shell that has sourced the sandbox's file."""
+    return subprocess.run(
+        ["/bin/sh", "-euc", '. "$0" && exec "$@"', sandbox.env_path, sys.executable, "-m", "clarity_infra", *command, "--quiet"],
         cwd=PROJECT,
         env=caller_environment(),
         capture_output=True,
@@ -153,6 +183,11 @@ def status(sandbox: Sandbox) -> list[str]:
         timeout=60,
         check=False,
     )
+
+
+def status(sandbox: Sandbox) -> list[str]:
+    """What `status` says."""
+    done = ask_program(sandbox, "status", "--source", "MASTER_DATABASE_URL")
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -234,6 +269,54 @@ class TestTheOtherUrl:
         assert "migrations applied successfully" in kit("migrate")
         assert (switched.psql(TARGET, RECORD), switched.psql(SOURCE_DATABASE, RECORD)) == before
         assert (before[0][0][0], before[1][0][0]) == (4, 3)
+
+
+class TestALaterMigration:
+    """The way back after a release that made a table which the old database does not have."""
+
+    LOST = "public.labels: 3 row(s) with a table the source does not have"
+
+    def test_it_leaves_nothing_to_do(self, labelled: Sandbox) -> None:
+        looked = labelled.preview("cutover")
+        assert not looked.changed, [(step.op, step.name) for step in looked.steps]
+
+    def test_the_preview_of_the_way_back_counts_what_has_no_place(self, labelled: Sandbox) -> None:
+        try:
+            looked = labelled.preview("copy").output
+        finally:
+            labelled.configure(stage="cutover")
+        assert self.LOST in looked
+        assert "public.feature_requests: " in looked and "inserted" in looked
+        assert f"stops this run, with nothing changed; to lose it all the same: CLARITY_DISCARD_WRITES={TARGET}" in looked
+
+    def test_a_dry_run_counts_it_too(self, labelled: Sandbox) -> None:
+        done = ask_program(labelled, "rollback", "--dry-run", "--source", "MASTER_DATABASE_URL", "--target", "DATABASE_URL", "--user", USER)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert self.LOST in done.stdout
+
+    @pytest.mark.parametrize("way", ["up", "destroy"])
+    def test_it_stops_before_anything_is_changed(self, labelled: Sandbox, worker: Worker, way: str) -> None:
+        before = facts.application(labelled), labelled.psql(TARGET, "TABLE labels"), labelled.psql(TARGET, RECORD)
+        with pytest.raises(EngineError) as stopped:
+            labelled.up("copy") if way == "up" else labelled.destroy()
+        labelled.configure(stage="cutover")
+        assert "The source has no place for what was written since the cut-over" in str(stopped.value)
+        assert self.LOST in str(stopped.value)
+        assert f"CLARITY_DISCARD_WRITES={TARGET}" in str(stopped.value)
+        assert (facts.application(labelled), labelled.psql(TARGET, "TABLE labels"), labelled.psql(TARGET, RECORD)) == before
+        assert ask(worker.url, "GET", "/health").body == {"database": TARGET, "user": USER}
+
+    def test_given_up_by_name_all_the_rest_is_carried_and_another_cut_over_goes_on(
+        self, labelled: Sandbox, worker: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CLARITY_DISCARD_WRITES", TARGET)
+        labelled.up("copy")
+        assert ask(worker.url, "GET", "/health").body == {"database": SOURCE_DATABASE, "user": "clarity_app"}
+        assert labelled.psql(SOURCE_DATABASE, "SELECT title FROM feature_requests WHERE request_id = 'labelled-1'") == [("made since",)]
+        monkeypatch.delenv("CLARITY_DISCARD_WRITES")
+        labelled.up("cutover")
+        assert ask(worker.url, "GET", "/health").body == {"database": TARGET, "user": USER}
+        assert labelled.psql(TARGET, "SELECT count(*) FROM labels") == [(3,)]
 
 
 class TestAfterTheWayBack:

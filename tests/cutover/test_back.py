@@ -111,6 +111,24 @@ def test_rows_that_refer_to_a_given_up_row_are_given_up_with_it(scene: Scene) ->
     assert evidence["rows_given_up"] == {"public.person": 2, "public.team": 1}
 
 
+@pytest.mark.parametrize("action", ["", "ON DELETE CASCADE"])
+def test_rows_of_a_later_table_that_refer_to_what_was_deleted_stop_the_next_cut_over(scene: Scene, action: str) -> None:
+    """Its rows were given up by going back, and stand in the target still: they are nobody's to delete unasked."""
+    scene.cut_over()
+    scene.on_target(f"CREATE TABLE public.labels (request_id text REFERENCES public.requests (request_id) {action})")
+    scene.on_target("INSERT INTO public.labels VALUES ('r7'), ('r8')")
+    scene.go_back(discard=scene.move.target.database)
+    scene.on_source("DELETE FROM public.messages WHERE request_id = 'r7'; DELETE FROM public.requests WHERE request_id = 'r7'")
+    with pytest.raises(ClarityError, match="labels"):
+        scene.cut_over()
+    assert scene.switch.origin == "source"
+    scene.on_source("UPDATE public.requests SET title = 'still live' WHERE id = 1")
+    assert scene.on_target("TABLE public.labels") == [("r7",), ("r8",)]
+    scene.on_target("DROP TABLE public.labels")
+    scene.cut_over()
+    assert scene.contents("target") == scene.contents("source")
+
+
 def test_it_says_beforehand_what_would_be_carried_and_lost(scene: Scene) -> None:
     assert would_lose(scene.move).written == ()
     scene.cut_over()

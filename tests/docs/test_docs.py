@@ -16,9 +16,8 @@ import yaml
 
 from clarity_infra.__main__ import _parser
 from sandbox.pulumi_cli import find_or_build
-
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+from tests.docs import test_make_commands, test_pulumi_commands
+from tests.docs.shown import ROOT, commands, unknown_lines
 
 # The checklist of the plan that people followed by hand.
 PLAN = """
@@ -84,19 +83,18 @@ def _constants() -> Iterator[str]:
 # Commands
 
 
-def commands() -> list[tuple[str, str]]:
-    """Page and command of every line that is shown as one."""
-    found = []
-    for page in PAGES:
-        text = page.read_text()
-        blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"(?:^    .*\n?)+", text, re.MULTILINE)
-        lines = [line.strip() for block in blocks for line in block.splitlines()]
-        lines += re.findall(r"`((?:make|pulumi|python3?|\.venv/bin/pip|CLARITY_DISCARD_WRITES=\w+ pulumi|STAGE=\w+ make) [^`]*)`", text)
-        for line in lines:
-            for command in re.split(r" && ", line.split("  #")[0].strip()):
-                if re.match(r"(\w+=\S+ )*(make|pulumi|python3?) ", command):
-                    found.append((page.name, command))
-    return list(dict.fromkeys(found))
+def test_every_command_is_run_by_a_test_or_said_why_not() -> None:
+    """test_make_commands.py and test_pulumi_commands.py run them, each at the stage it is meant for."""
+    run = {step.command for step in (*test_make_commands.STEPS, *test_pulumi_commands.STEPS)}
+    shown = commands()
+    assert {command: pages for command, pages in shown.items() if command not in run | test_pulumi_commands.NOT_RUN.keys()} == {}
+    assert run - shown.keys() == set(), "no page shows these any more"
+    assert test_pulumi_commands.NOT_RUN.keys() - shown.keys() == set()
+    assert not run & test_pulumi_commands.NOT_RUN.keys()
+
+
+def test_no_line_of_a_shell_s_block_is_overlooked() -> None:
+    assert unknown_lines() == []
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +112,8 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize(("page", "command"), commands(), ids=lambda value: value)
-def test_every_command_is_one(page: str, command: str, cli: Path, keys: set[str], targets: set[str]) -> None:
+@pytest.mark.parametrize("command", [command for command in commands() if re.match(r"(\w+=\S+ )*(make|pulumi|python3?) ", command)])
+def test_every_command_is_one(command: str, cli: Path, keys: set[str], targets: set[str]) -> None:
     words = [word for word in shlex.split(command) if not re.match(r"[A-Z_]+=", word)]
     if words[0] == "make":
         assert next(word for word in words[1:] if not word.startswith("-")) in targets
@@ -124,7 +122,7 @@ def test_every_command_is_one(page: str, command: str, cli: Path, keys: set[str]
     elif words[1:3] == ["-m", "clarity_infra"] and words[3:] != ["..."]:
         _parser().parse_args(["report"] if words[3] == "COMMAND" else words[3:])
     else:
-        assert words[1] == "-m" or (ROOT / words[1]).exists(), f"{page}: {command}"
+        assert words[1] == "-m" or (ROOT / words[1]).exists()
 
 
 _HELP: dict[tuple[str, ...], str] = {}

@@ -42,6 +42,33 @@ def test_what_was_moved_and_who_waited() -> None:
     assert outputs.waited(None) == "no cut-over yet"
 
 
+def test_all_of_it_on_a_page() -> None:
+    cutover = {
+        "waited_seconds": 0.21,
+        "migrations": ["0003_add_agent_support"],
+        "proved": True,
+        "proved_at": "2026-11-23T07:12:43+00:00",
+        "report": "of.html",
+    }
+    shown = outputs.page("cutover", ["try the application", "pulumi config set stage copy && pulumi up: go back"], COPY, cutover, {})
+    assert shown.splitlines() == [
+        "stage:                cutover",
+        "writes are taken by:  the new database; the old tables refuse writes",
+        "moved:                3,000,000 rows in 2 tables, 667.6 MB, verified, in 36 s",
+        "                      public.a: 2,999,000 rows, 476.8 MB",
+        "                      public.b: 1,000 rows, 190.7 MB",
+        "writers waited:       0.2 s at most",
+        "migrations applied:   0003_add_agent_support",
+        "proof:                both sides equal, row for row, 2026-11-23T07:12:43+00:00",
+        "report:               of.html",
+        "next:                 try the application",
+        "                      pulumi config set stage copy && pulumi up: go back",
+    ]
+    assert all(len(line) <= WIDTH for line in shown.splitlines())
+    assert "nothing yet" in outputs.page("provision", [], None, None, None)
+    assert "proof:" not in outputs.page("copy", [], COPY, {"back": {"carried": {}}}, {})
+
+
 def test_the_newest_report_is_that_of_the_latest_stage() -> None:
     assert outputs.report([{}, {"report": "b.html"}, {"report": "a.html"}]) == "b.html"
     assert outputs.report([None, {"back": {"report": "back.html"}}, {"report": "a.html"}]) == "back.html"

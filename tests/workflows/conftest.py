@@ -40,11 +40,11 @@ class Checkout:
     def review(self) -> Path:
         return self.folder / "review"
 
-    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *arguments: str, stack: str = STACK, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs one of `scripts/` on the stack as a workflow does."""
         environment = {**self.sandbox.engine.environment, "PYTHON": sys.executable, **variables}
         return subprocess.run(
-            [str(self.folder / "scripts" / script), STACK, *arguments],
+            [str(self.folder / "scripts" / script), stack, *arguments],
             cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ Each test goes on from where the one before it left the stack.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -61,6 +62,32 @@ def test_afterwards_there_is_nothing_to_do_and_nothing_drifted(checkout: Checkou
     assert f"## No drift: stack `{STACK}`" in checkout.text
     assert not (checkout.review / "plan.json").exists()
     assert checkout.answer("status")["writes"] == "target"
+
+
+def test_the_evidence_that_is_kept_has_the_report_and_no_secret(checkout: Checkout) -> None:
+    checkout.sandbox.configure(reportFolder=None)  # a checkout's own; the sandbox's reports are elsewhere
+    try:
+        gathered = checkout.run("evidence", str(checkout.folder / "evidence"))
+    finally:
+        checkout.sandbox.configure(reportFolder=str(checkout.sandbox.folder / "reports"))
+    assert gathered.returncode == 0, gathered.stderr
+    kept = {path.name: path.read_text() for path in (checkout.folder / "evidence").iterdir()}
+    assert not [name for name, text in kept.items() for secret in secrets_of(checkout) if secret in text]
+    outputs, told = json.loads(kept["outputs.json"]), json.loads(kept["status.json"])
+    assert (outputs["databaseUrl"], outputs["evidence"]["cutover"]["proved"], told["writes"]) == ("[secret]", True, "target")
+    assert [name for name in kept if name.startswith(f"{STACK}-") and name.endswith(".html")]
+
+
+def test_a_stack_that_is_not_there_leaves_its_reasons(checkout: Checkout, tmp_path: Path) -> None:
+    """After a destroy that took the stack as well the report of the run is still kept, and the rest says why it is missing."""
+    folder = checkout.folder / ".clarity" / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gone-20260101T000000Z-destroy.html").write_text("<p>as it was</p>")
+    gathered = checkout.run("evidence", str(tmp_path), stack="gone")
+    assert gathered.returncode == 0, gathered.stderr
+    assert "the stack has no outputs" in gathered.stderr
+    assert (tmp_path / "gone-20260101T000000Z-destroy.html").exists()
+    assert json.loads((tmp_path / "status.json").read_text())["error"]
 
 
 def test_what_somebody_changed_by_hand_is_drift(checkout: Checkout) -> None:

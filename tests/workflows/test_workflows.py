@@ -152,6 +152,16 @@ def test_two_jobs_change_a_stack_and_no_run_cancels_another() -> None:
             assert (job["concurrency"]["cancel-in-progress"], job["concurrency"]["queue"]) == ("false", "max"), name
 
 
+def test_what_changes_a_stack_keeps_its_evidence_however_it_ends() -> None:
+    for name in ("apply.up", "rollback.destroy"):
+        steps = {step["name"]: step for step in steps_of(JOBS[name]) if "name" in step}
+        assert list(steps)[-2:] == ["Gather the evidence", "Keep the evidence"]
+        gathered, kept = steps["Gather the evidence"], steps["Keep the evidence"]
+        assert gathered["run"] == 'scripts/evidence "$STACK" evidence'
+        assert gathered["if"] == "always()" and kept["if"].startswith("always()")
+        assert kept["with"]["path"] == "evidence"
+
+
 def test_a_fork_gets_a_word_and_no_secret() -> None:
     own, outside = JOBS["preview.preview"], JOBS["preview.outside"]
     assert "github.event.pull_request.head.repo.full_name == github.repository" in own["if"]
