@@ -4,8 +4,9 @@
 """
 
 from sandbox.cloudflare.api import CloudflareApi
+from sandbox.cloudflare.cache import Given
 from sandbox.cloudflare.datapath import PooledConnection
 from sandbox.cloudflare.errors import ApiError
 from sandbox.cloudflare.faults import Fault, Request
 
-__all__ = ["ApiError", "CloudflareApi", "Fault", "PooledConnection", "Request"]
+__all__ = ["ApiError", "CloudflareApi", "Fault", "Given", "PooledConnection", "Request"]

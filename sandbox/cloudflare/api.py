@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from sandbox.cloudflare.cache import Given
 from sandbox.cloudflare.certificates import Certificates
 from sandbox.cloudflare.configs import Configs
 from sandbox.cloudflare.datapath import DataPath, PooledConnection
@@ -138,6 +139,10 @@ class CloudflareApi:
     def cached(self, config_id: str) -> int:
         """How many answers the config's cache keeps. Raises ApiError."""
         return self.configs.cached(config_id)
+
+    def given(self, config_id: str) -> list[Given]:
+        """The answers of its cache that the config's clients were given, the newest last. Raises ApiError."""
+        return self.configs.given(config_id)
 
     @property
     def refuse_origins(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ LARGEST_ANSWER = 50 * 1024 * 1024
 
 Key = tuple[bytes, ...]
 
+_LONGEST_MEMORY = 100_000
+
 # What of a query's text says nothing of its kind: literals, quoted names, comments.
 _OPAQUE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _READS = re.compile(r"[\s(]*(?:select|with|values|table)\b")
@@ -38,8 +41,18 @@ _NAMES = "SELECT DISTINCT proname FROM pg_catalog.pg_proc WHERE provolatile <> '
 
 
 @dataclass(frozen=True)
+class Given:
+    """That a kept answer was given again at `at`; the origin was asked `query` for it at `asked` (monotonic clock, seconds)."""
+
+    query: str
+    at: float
+    asked: float
+
+
+@dataclass(frozen=True)
 class _Kept:
     answer: bytes
+    asked: float
     until: float
 
 
@@ -49,6 +62,7 @@ class Cache:
     def __init__(self, speed: float) -> None:
         self._speed = speed
         self._kept: dict[Key, _Kept] = {}
+        self._given: deque[Given] = deque(maxlen=_LONGEST_MEMORY)
         self._seconds: float | None = None
         self._changing: frozenset[str] | None = None
 
@@ -62,17 +76,24 @@ class Cache:
         now = time.monotonic()
         return sum(now < kept.until for kept in list(self._kept.values()))
 
+    def given(self) -> list[Given]:
+        """The kept answers that clients were given, the newest last."""
+        return list(self._given)
+
     def find(self, key: Key) -> bytes | None:
-        """The answer that is kept for a request, as it goes over the wire."""
-        kept = self._kept.get(key)
-        return kept.answer if kept is not None and time.monotonic() < kept.until else None
+        """The answer that is kept for a request, as it goes over the wire; it counts as given."""
+        kept, now = self._kept.get(key), time.monotonic()
+        if kept is None or now >= kept.until:
+            return None
+        self._given.append(Given(key[0].decode(), now, kept.asked))
+        return kept.answer
 
     def keep(self, key: Key, answer: bytes, asked: float) -> None:
         """Keeps the answer to a request that was sent at `asked` on the monotonic clock."""
         now = time.monotonic()
         self._kept = {other: kept for other, kept in self._kept.items() if now < kept.until}
         if self._seconds is not None and len(answer) <= LARGEST_ANSWER:
-            self._kept[key] = _Kept(answer, asked + self._seconds)
+            self._kept[key] = _Kept(answer, asked, asked + self._seconds)
 
     async def learn(self, connection: OriginConnection) -> None:
         """Asks the origin, once, which functions are volatile or stable; without an answer nothing is kept. Raises ProtocolError."""

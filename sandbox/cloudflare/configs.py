@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox.cloudflare.cache import Given
 from sandbox.cloudflare.certificates import Certificates
 from sandbox.cloudflare.datapath import DEFAULT_LIMIT, DataPath, PooledConnection, Serving
 from sandbox.cloudflare.errors import NAME_TAKEN, QUOTA, ApiError, invalid, not_found
@@ -116,6 +117,11 @@ class Configs:
         """How many answers its cache keeps."""
         self._anywhere(config_id)
         return self._data_path.cached(config_id)
+
+    def given(self, config_id: str) -> list[Given]:
+        """The kept answers that its clients were given."""
+        self._anywhere(config_id)
+        return self._data_path.given(config_id)
 
     def certificates_in_use(self, account: str) -> set[str]:
         records = self._store.all(_KIND, account).values()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sandbox.cloudflare import origin as origins
-from sandbox.cloudflare.cache import Cache
+from sandbox.cloudflare.cache import Cache, Given
 from sandbox.cloudflare.origin import Network, Origin
 from sandbox.cloudflare.pool import Pool
 from sandbox.cloudflare.session import ClientSession, Sessions
@@ -123,6 +123,10 @@ class DataPath:
     def cached(self, config_id: str) -> int:
         """How many answers a config's cache keeps."""
         return self._doors[config_id].pool.cache.kept()
+
+    def given(self, config_id: str) -> list[Given]:
+        """The kept answers that a config's clients were given."""
+        return self._doors[config_id].pool.cache.given()
 
     def close(self, config_id: str) -> None:
         """Stops serving a config and ends its clients."""

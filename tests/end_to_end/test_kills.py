@@ -26,6 +26,9 @@ from tests.end_to_end.writer import Writer
 ROWS = 10_000
 WAITS_FOR_LOCK = "the tables are held by"
 FENCED = "the source takes no more writes"
+# What the engine says of a program that died, and of a language host that did.
+PROGRAM_DIED = "an unhandled error occurred"
+HOST_DIED = "error reading from server: EOF"
 # Long enough to be killed in; the origin is as it was afterwards.
 PUT_HANGS = {"kind": "hang", "seconds": 4.0, "methods": ["PUT"]}
 
@@ -77,6 +80,37 @@ def kill_provider(sandbox: Sandbox) -> None:
     for pid in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def kill_program(sandbox: Sandbox, *, host: bool = False) -> None:
+    """Kills the process that runs `__main__.py`, or the language host, which started it."""
+    runs_program = ("--run-program", "pulumi-language-python-exec")
+    found = [pid for pid, command in language_processes(sandbox).items() if host is not any(word in command for word in runs_program)]
+    assert found
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def program_stopped(sandbox: Sandbox) -> Iterator[None]:
+    """Neither the program nor its language host does anything for the time of a `with`; the engine and the providers are not told."""
+    found = list(language_processes(sandbox))
+    assert len(found) > 1
+    for pid in found:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def language_processes(sandbox: Sandbox) -> dict[int, str]:
+    """The language host, ours or Pulumi's own, and what runs the program for it."""
+    names = ("sandbox.language_host", "pulumi-language-python")
+    return {pid: command for pid, command in sandbox.engine_processes().items() if any(name in command for name in names)}
 
 
 def failed(run: Run) -> str:
@@ -206,6 +240,32 @@ class TestDuringTheCopy:
         assert_copied_once(sandbox)
         assert_source_is_live(sandbox, writer)
 
+    def test_the_program_is_killed(self, sandbox: Sandbox, writer: Writer) -> None:
+        """The engine lets the step that is under way come to its end, and begins no other."""
+        with afresh(sandbox) as run:
+            run.wait_for("Copying")
+            kill_program(sandbox)
+            output = failed(run)
+        assert PROGRAM_DIED in output
+        assert "Traceback" not in output
+        assert_source_is_live(sandbox, writer)
+        result = sandbox.up("copy")
+        assert "Copying" not in result.output
+        assert_copied_once(sandbox)
+        assert_source_is_live(sandbox, writer)
+
+    def test_the_program_is_stopped(self, sandbox: Sandbox, writer: Writer) -> None:
+        """The copy is made meanwhile; what comes after it waits for the program."""
+        with afresh(sandbox) as run:
+            run.wait_for("Copying")
+            with program_stopped(sandbox):
+                run.wait_for("report: ")
+                assert_source_is_live(sandbox, writer)
+                assert run.process.poll() is None
+            run.wait()
+        assert_copied_once(sandbox)
+        assert_source_is_live(sandbox, writer)
+
     def test_interrupted_once_it_ends_what_it_does(self, sandbox: Sandbox, writer: Writer) -> None:
         with afresh(sandbox) as run:
             run.wait_for("Copying")
@@ -269,6 +329,64 @@ class TestAtTheCutOver:
             assert "Another run of stack sandbox is at work" in raised.value.result.output
         wait_until(lambda: not sessions(sandbox))
         assert_source_is_live(sandbox, writer)
+
+    def test_the_language_host_is_killed_before_the_fence(self, sandbox: Sandbox, writer: Writer) -> None:
+        """The engine says so at once, and waits for the step under way: the cut-over is made; the next run does what comes after it."""
+        with sandbox.started("up", stage="cutover") as run:
+            with held(sandbox):
+                run.wait_for(WAITS_FOR_LOCK)
+                kill_program(sandbox, host=True)
+                run.wait_for(HOST_DIED)
+            output = failed(run)
+        assert "Traceback" not in output
+        self._assert_only_switched(sandbox, writer)
+        sandbox.up("cutover")
+        assert_target_is_live(sandbox, writer)
+
+    def test_the_program_is_stopped_before_the_fence(self, sandbox: Sandbox, writer: Writer) -> None:
+        with sandbox.started("up", stage="cutover") as run, contextlib.ExitStack() as stopped:
+            with held(sandbox):
+                run.wait_for(WAITS_FOR_LOCK)
+                stopped.enter_context(program_stopped(sandbox))
+            run.wait_for("report: ")
+            self._assert_only_switched(sandbox, writer)
+            assert run.process.poll() is None
+            stopped.close()
+            run.wait()
+        assert_target_is_live(sandbox, writer)
+
+    def test_the_program_is_killed_at_the_switch(self, sandbox: Sandbox, writer: Writer) -> None:
+        sandbox.cloudflare_control("", {"faults": [PUT_HANGS]})
+        with sandbox.started("up", stage="cutover") as run:
+            run.wait_for(FENCED)
+            kill_program(sandbox)
+            output = failed(run)
+        assert PROGRAM_DIED in output
+        self._assert_only_switched(sandbox, writer)
+        sandbox.up("cutover")
+        assert_target_is_live(sandbox, writer)
+
+    def test_the_program_is_stopped_and_then_killed_on_the_way_back(self, sandbox: Sandbox, writer: Writer) -> None:
+        """Rows and application go back while it stands; `.env` follows with the next run."""
+        sandbox.up("cutover")
+        with sandbox.started("up", stage="copy") as run:
+            run.wait_for("trying out")
+            with program_stopped(sandbox):
+                run.wait_for("report: ")
+                assert hyperdrive(sandbox)["origin"]["database"] == SOURCE_DATABASE
+                writer.wait_for(5)
+                kill_program(sandbox)
+            output = failed(run)
+        assert PROGRAM_DIED in output
+        sandbox.up("copy")
+        assert_source_is_live(sandbox, writer)
+        assert f"/{SOURCE_DATABASE}" in sandbox.database_url
+
+    def _assert_only_switched(self, sandbox: Sandbox, writer: Writer) -> None:
+        """The application is on the target, and writes there; `.env`, which comes after the cut-over, does not say so yet."""
+        assert hyperdrive(sandbox)["origin"]["database"] == TARGET_DATABASE
+        assert f"/{SOURCE_DATABASE}" in sandbox.database_url
+        writer.wait_for(5)
 
     def test_interrupted_twice_before_the_fence(self, sandbox: Sandbox, writer: Writer) -> None:
         """The run after it, and after the two that were killed before, cuts over."""

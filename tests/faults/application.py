@@ -2,7 +2,7 @@
 
 Inserts, updates and deletes, parents with children, some transactions of 300 ms, a table without a key. Each key belongs to
 one client, which knows what states it can be in: one state where every write was answered, two where the connection was
-lost while a commit was under way. Such a key is not used again, so that the two stay two.
+lost while a commit was under way. Such a key is not used again, so that the two stay two. Others may read meanwhile (`readers`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ FIRST_PLACE = 100_000
 _KEYS = 6
 SLOW = 0.3
 
-_PARENT = "INSERT INTO public.requests (request_id, title, place) VALUES (%s, %s, %s) ON CONFLICT (place) DO UPDATE SET title = excluded.title"
+_PARENT = (
+    "INSERT INTO public.requests (request_id, title, place) VALUES (%s, %s, %s) ON CONFLICT (place) DO UPDATE SET title = excluded.title"
+    " RETURNING current_database()"
+)
 _CHILD = "INSERT INTO public.messages (request_id, content) VALUES (%s, %s)"
-_UPDATE = "UPDATE public.requests SET title = %s WHERE place = %s"
-_DELETE = "DELETE FROM public.requests WHERE place = %s"
+_UPDATE = "UPDATE public.requests SET title = %s WHERE place = %s RETURNING current_database()"
+_DELETE = "DELETE FROM public.requests WHERE place = %s RETURNING current_database()"
 _LINE = "INSERT INTO public.log (line) VALUES (%s)"
 
 # What a server or a network that breaks down says, as it did to applications before there was this program.
-_BROKEN = (psycopg.OperationalError, psycopg.InterfaceError)
+BROKEN = (psycopg.OperationalError, psycopg.InterfaceError)
 # An operational error too, but one that only another holder of locks can bring about.
 _VICTIM = (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 
@@ -47,6 +50,19 @@ class State:
         return State(title, (*self.messages, message) if message else self.messages)
 
 
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """What a write made of a row's title: begun and acknowledged at, by the monotonic clock; not acknowledged, it may have been made or not.
+
+    `database` is where it was made.
+    """
+
+    title: str | None
+    begun: float
+    acknowledged: float | None
+    database: str
+
+
 class Client(threading.Thread):
     """One client with a connection of its own, `rate` writes a second at most; `slow` is what some of its transactions last longer."""
 
@@ -59,6 +75,8 @@ class Client(threading.Thread):
         self._connection: psycopg.Connection[Any] | None = None
         self.over = threading.Event()
         self.states: dict[int, frozenset[State]] = {}
+        self.versions: dict[int, list[Version]] = {}
+        self._database = ""
         self.lines: dict[str, bool] = {}
         self.acknowledged: list[float] = []
         self.refused: list[float] = []
@@ -72,6 +90,10 @@ class Client(threading.Thread):
             self._write(mark)
             self.over.wait(max(0.0, self._pause - (time.monotonic() - started)))
         self._leave()
+
+    def current_keys(self) -> tuple[int, ...]:
+        """Those it writes to at the moment."""
+        return tuple(self._keys)
 
     def _new_key(self) -> int:
         self._next_key += 1
@@ -93,6 +115,7 @@ class Client(threading.Thread):
         else:
             work = [(_PARENT, (f"w{key}", text, key)), (_CHILD, (f"w{key}", text))]
             after = frozenset(state.written(text, text) for state in before)
+        begun = time.monotonic()
         outcome = self._transaction(work, self._slow if mark % 17 == 7 else 0.0)
         if outcome == "nothing":
             return
@@ -101,6 +124,8 @@ class Client(threading.Thread):
             self.lines[line] = certain
         else:
             self.states[key] = after if certain else before | after
+            title = next(iter(after)).title
+            self.versions.setdefault(key, []).append(Version(title, begun, self.acknowledged[-1] if certain else None, self._database))
             if not certain:
                 self._keys[mark % _KEYS] = self._new_key()
 
@@ -110,7 +135,9 @@ class Client(threading.Thread):
         try:
             connection = self._connected()
             for statement, values in work:
-                connection.execute(statement.encode(), values)
+                cursor = connection.execute(statement.encode(), values)
+                for row in cursor if cursor.description else ():
+                    self._database = str(row[0])
                 time.sleep(pause / len(work))
             committing = True
             connection.commit()
@@ -122,7 +149,7 @@ class Client(threading.Thread):
         except _VICTIM as error:
             self.problems.append(f"{type(error).__name__}: {error.diag.message_primary}")
             self._go_on(0.05)
-        except _BROKEN:
+        except BROKEN:
             self._leave()
             self.over.wait(0.05)
             return "unknown" if committing else "nothing"

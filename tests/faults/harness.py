@@ -1,13 +1,15 @@
 """Does it hold whatever dies? One case: a command, a point, a fault, the same command again, and the application's account.
 
 What must be so after every case: the repeat ends as the command should; no acknowledged write is lost and none is there twice; at
-no time do two sides take writes; writers wait no more than ten seconds beyond the fault, unless what died had committed a fence,
+no time do two sides take writes; no reader is told what is out of date, but by the cache while that is on, and over connections to the
+side that was left while the command is not done; writers wait no more than ten seconds beyond the fault, unless what died had committed a fence,
 whose state the repeat leaves; no error is a stack trace, or holds a password.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterable, Iterator
 
@@ -20,6 +22,7 @@ from tests.faults import breakage
 from tests.faults.application import Application
 from tests.faults.breakage import Break, Surprise
 from tests.faults.points import every_point, table_points
+from tests.faults.readers import Judgement, Readers, Terms
 from tests.faults.run import Bug, Command
 from tests.faults.stage import PASSWORD, House, Run, Side, Stage
 
@@ -27,12 +30,17 @@ BEYOND = 10.0
 """Seconds for which writers may be kept out beyond the fault."""
 
 _TRIES = 20.0
+# With these the config has its caching back before they begin: from the clean-up on, also where that was taken back and all is undone.
+_CACHED_AGAIN: tuple[Command, ...] = ("clean up", "restore", "undo")
 _LIVE: dict[Command, Side] = {"cut over": "target", "go back": "source", "undo": "source", "clean up": "target", "restore": "target"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`fault` befalls a run of `command` at `point`; `api` befalls the requests of that run to Cloudflare from its start."""
+    """`fault` befalls a run of `command` at `point`; `api` befalls the requests of that run to Cloudflare from its start.
+
+    `cached`: how long (seconds) the application's config of before the move keeps the answers to reads; 0: it does not.
+    """
 
     command: Command
     point: str
@@ -43,6 +51,7 @@ class Case:
     small_log: Side | None = None
     api: tuple[Fault, ...] = ()
     bug: Bug | None = None
+    cached: int = 1
 
     @property
     def where(self) -> str:
@@ -60,6 +69,7 @@ class Result:
     gap: float = 0.0
     written: int = 0
     refused: int = 0
+    reads: Judgement = dataclasses.field(default_factory=Judgement)
     seconds: float = 0.0
     hit: list[str] = dataclasses.field(default_factory=list)
     findings: list[str] = dataclasses.field(default_factory=list)
@@ -72,10 +82,20 @@ class Result:
         else:
             outcome = "; ".join(self.findings).replace("\n", " ")[:600] if self.findings else f"holds: {self.note}"
         case = self.case
-        return (case.command, case.point or "-", case.name, case.where, self.ended, f"{self.gap:.1f}", str(self.written), outcome)
+        return (
+            case.command,
+            case.point or "-",
+            case.name,
+            case.where,
+            self.ended,
+            f"{self.gap:.1f}",
+            str(self.written),
+            self.reads.text(),
+            outcome,
+        )
 
 
-HEADINGS = ("command", "point", "fault", "servers", "run", "gap s", "writes", "outcome")
+HEADINGS = ("command", "point", "fault", "servers", "run", "gap s", "writes", "stale reads", "outcome")
 
 
 def try_out(house: House, case: Case) -> Result:
@@ -86,7 +106,11 @@ def try_out(house: House, case: Case) -> Result:
         return result
     try:
         with house.stage(
-            two_servers=case.two_servers, cut_over=case.command != "cut over", small_disk=case.small_disk, small_log=case.small_log
+            two_servers=case.two_servers,
+            cut_over=case.command != "cut over",
+            small_disk=case.small_disk,
+            small_log=case.small_log,
+            cached=case.cached,
         ) as stage:
             _play(stage, case, result)
     except Surprise as surprise:
@@ -101,18 +125,46 @@ def _play(stage: Stage, case: Case, result: Result) -> None:
     if case.command == "restore":
         before = stage.start("clean up")
         assert before.wait() == "done", before.text
+    if case.command in _CACHED_AGAIN:
+        stage.cache(on=True)
     application = Application(stage.url)
-    with application:
+    readers = Readers(application, stage.url)
+    with application, readers:
         if not application.write_again(10):
             raise Surprise("the application could not write before anything was done")
+        terms = _terms(stage, case)
+        began = time.monotonic()
         _first_run(stage, case, result, application)
+        lasted = time.monotonic() - began
+        if result.ended == "done":
+            terms.done = time.monotonic()
         _repeat(stage, case, result)
+        terms.done = min(terms.done, time.monotonic())
         if not application.write_again(BEYOND):
             result.findings.append(f"writers were still kept out {BEYOND:.0f} s after the repeat")
+    result.reads = readers.judge(stage.api.given(stage.config), {database: side for side, database in stage.databases.items()}, terms)
+    result.findings += result.reads.findings
+    if readers.longest_gap() > lasted + BEYOND:
+        result.findings.append(f"readers waited {readers.longest_gap():.1f} s, the first run lasted {lasted:.1f} s")
     result.gap, result.written, result.refused = application.gap(), application.written(), application.refused()
     with stage.root(_LIVE[case.command]) as connection:
         result.findings += application.audit(connection)
     result.findings += _as_it_should_end(stage, case.command)
+
+
+def _terms(stage: Stage, case: Case) -> Terms:
+    """How far out of date a reader's answer may be in this case; switches the cache off where the stage before the command has that done."""
+    left = {"cut over": "source", "go back": "target", "undo": "target"}.get(case.command, "")
+    if case.command != "cut over":
+        return Terms(case.cached, cache_from=-math.inf if case.command in _CACHED_AGAIN else math.inf, left=left)
+    deadline = time.monotonic() + 10
+    while case.cached and not stage.api.given(stage.config):
+        if time.monotonic() > deadline:
+            raise Surprise("no read was answered by the cache before it was switched off")
+        time.sleep(0.02)
+    if case.bug != "cache left on":
+        stage.cache(on=False)
+    return Terms(case.cached, cache_until=time.monotonic() + case.cached, left=left)
 
 
 def _first_run(stage: Stage, case: Case, result: Result, application: Application) -> None:
@@ -178,6 +230,9 @@ def _as_it_should_end(stage: Stage, command: Command) -> list[str]:
         found.append(f"at the end {stage.writable() or 'no side'} takes writes, not the {live} alone")
     if stage.origin() != live:
         found.append(f"at the end the application is sent to the {stage.origin()}")
+    on = command in _CACHED_AGAIN
+    if stage.caching() != (stage.order.caching if on else {"disabled": True}):
+        found.append(f"at the end caching is {stage.caching()}, {'not as it was' if on else 'not off'}")
     if command == "undo" and stage.leftovers():
         found.append(f"left on the source: {', '.join(stage.leftovers())}")
     if command == "clean up" and stage.old_tables():
@@ -217,7 +272,7 @@ def _killed(points: dict[Command, list[str]]) -> Iterator[Case]:
                 yield Case(command, point, "run killed", breakage.kill_run, two_servers=number % 3 == 2)
                 for times in (1, 2):
                     yield Case(command, point, ("Ctrl-C", "Ctrl-C twice")[times - 1], breakage.interrupt_run(times), two_servers=number % 3 == 1)
-    trouble = breakage.api_fault("status")
+    trouble = dataclasses.replace(breakage.api_fault("status"), methods=("PUT",))  # the switch, nothing before it
     for command, point in (
         ("cut over", "switch answered with an error"),
         ("cut over", "fence lifted"),

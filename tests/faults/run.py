@@ -8,6 +8,7 @@ message before it goes on.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 import traceback
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 from clarity_infra import hyperdrive_api
 from clarity_infra.errors import ClarityError
-from clarity_infra.hyperdrive_api import Hyperdrive, Origin, OriginSwitch
+from clarity_infra.hyperdrive_api import Hyperdrive, Origin, OriginSwitch, longest_stale
 from clarity_infra.move import capture, cutover, faults
 from clarity_infra.move.back import go_back, undo
 from clarity_infra.move.cleanup import clean_up, restore
@@ -30,15 +31,18 @@ from clarity_infra.move.model import Move
 from tests.faults.network import join
 
 Command = Literal["cut over", "go back", "undo", "clean up", "restore"]
-Bug = Literal["fence after the switch", "sync skipped", "carry skipped"]
+Bug = Literal["fence after the switch", "sync skipped", "carry skipped", "cache left on", "cache not waited for"]
 
 API_PATIENCE = 1.5
-"""How long (seconds) the run waits for an answer of Cloudflare's; in ordinary use it is 40 s, which a harness cannot spare."""
+"""How long (seconds) the run waits for an answer of Cloudflare's once it has prepared; ordinarily 40 s, which a harness cannot spare."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """What the process is to do. `point`: where it waits for its parent; empty: nowhere. `namespace`: the network it is in."""
+    """What the process is to do. `point`: where it waits for its parent; empty: nowhere. `namespace`: the network it is in.
+
+    `caching`: what the config had before the move.
+    """
 
     command: Command
     move: Move
@@ -50,6 +54,7 @@ class Order:
     source: Origin
     target: Origin
     backup: Path
+    caching: dict[str, Any]
     point: str = ""
     bug: Bug | None = None
     lock_budget: float = 60.0
@@ -58,7 +63,7 @@ class Order:
     def switch(self) -> OriginSwitch:
         """What the resource builds from its properties."""
         api = Hyperdrive(self.account, self.token, self.base_url)
-        return OriginSwitch(api, self.config, "app", self.source, self.target, 0.0, lambda _: None)
+        return OriginSwitch(api, self.config, "app", self.source, self.target, longest_stale(self.caching), lambda _: None)
 
 
 def carry_out(parent: Connection, order: Order) -> None:
@@ -66,7 +71,6 @@ def carry_out(parent: Connection, order: Order) -> None:
     os.setsid()  # a terminal's Ctrl-C is the harness's affair
     if order.namespace:
         join(order.namespace)
-    hyperdrive_api._TIMEOUT = API_PATIENCE
     waited = False
 
     def at(point: str) -> None:
@@ -91,14 +95,17 @@ def carry_out(parent: Connection, order: Order) -> None:
 
 
 def _command(order: Order, progress: Callable[[str], None]) -> None:
-    run, move = uuid.uuid4(), order.move
+    _prepare(order)
+    hyperdrive_api._TIMEOUT = API_PATIENCE
+    run, move, switch = uuid.uuid4(), order.move, order.switch()
     crossing: dict[str, Any] = {"run": run, "lock_budget": order.lock_budget, "alive": lambda: True, "progress": progress}
     if order.command == "cut over":
-        cut_over(move, order.switch(), Migrations(order.migrations), **crossing)
+        cut_over(move, switch, Migrations(order.migrations), **crossing)
     elif order.command == "go back":
-        go_back(move, order.switch(), **crossing)
+        go_back(move, switch, **crossing)
     elif order.command == "undo":
-        undo(move, order.switch(), **crossing)
+        undo(move, switch, **crossing)
+        switch.put_caching_back(order.caching)
     elif order.command == "clean up":
         # Whoever still knocks at the fence is the harness's own application.
         clean_up(move, run=run, backup=order.backup, monitoring=timedelta(0), acknowledged=1_000_000, progress=progress)
@@ -106,8 +113,17 @@ def _command(order: Order, progress: Callable[[str], None]) -> None:
         restore(move, max(order.backup.glob("*.dump")), run=run, progress=progress)
 
 
+def _prepare(order: Order) -> None:
+    """What the resources do first."""
+    switch = order.switch()
+    if order.command == "cut over" and switch.where() == "source":
+        switch.prepare()
+    if order.command in ("go back", "undo") and switch.where() == "target":
+        switch.quiet_cache()
+
+
 def _plant(bug: Bug, switch: OriginSwitch) -> None:
-    """Breaks the program in one of the ways that lose writes."""
+    """Breaks the program in one of the ways that lose writes, or that let readers be told what is no longer so."""
     if bug == "carry skipped":
         take = capture.take
 
@@ -117,6 +133,10 @@ def _plant(bug: Bug, switch: OriginSwitch) -> None:
 
         capture.take = forget  # type: ignore[assignment]
         cutover.COUNTING = -1.0  # the counts under the lock would see it too
+    elif bug == "cache left on":
+        Hyperdrive.put_caching = lambda *_: None  # type: ignore[method-assign]
+    elif bug == "cache not waited for":
+        hyperdrive_api._age = lambda modified: math.inf
     elif bug == "sync skipped":
         cutover.set_sequences = lambda *_: None  # type: ignore[attr-defined]
     else:

@@ -31,6 +31,7 @@ from sandbox.postgres import UNLOGGED_SPEED, Server, ServerError
 from tests.cutover.scene import ROWS, STRUCTURE, TABLES, copy_rows, migrations_folder
 from tests.faults.link import Link
 from tests.faults.network import Cable, NoNamespace, namespace
+from tests.faults.readers import SIDE_VIEW
 from tests.faults.run import Bug, Command, Order, carry_out
 
 Side = Literal["source", "target"]
@@ -56,6 +57,15 @@ class Stage:
     order: Order
     disk: Path | None = None
     wal: Path | None = None
+
+    def cache(self, *, on: bool) -> None:
+        """What the stack's stages declare of the config: caching off from `copy` on, and at `cleanup` what it was."""
+        self.order.switch().api.put_caching(self.config, self.order.caching if on else {"disabled": True})
+
+    def caching(self) -> dict[str, Any]:
+        """What the config has now."""
+        found: dict[str, Any] = self.api.configs.get(ACCOUNT, self.config)["caching"]
+        return found
 
     def root(self, side: Side) -> psycopg.Connection[Any]:
         """A superuser's session that goes round every link."""
@@ -253,9 +263,17 @@ class House:
 
     @contextlib.contextmanager
     def stage(
-        self, *, two_servers: bool, cut_over: bool = False, small_disk: Side | None = None, small_log: Side | None = None
+        self,
+        *,
+        two_servers: bool,
+        cut_over: bool = False,
+        small_disk: Side | None = None,
+        small_log: Side | None = None,
+        cached: int = 0,
     ) -> Iterator[Stage]:
         """A stage as after a copy, or as after a cut-over.
+
+        `cached`: how long, in seconds, the application's config of before the move keeps an answer; it does still where nothing is cut over.
 
         `small_disk`: that side's database lies on a disk that can be filled; `small_log`: that side is a server of its own, whose
         write-ahead log lies on such a disk.
@@ -266,11 +284,20 @@ class House:
             if small_log is not None:
                 servers[small_log], wal = self.server_with_small_log()
                 place = f"log_{small_log}"
-            built = self._build(stack, servers, place, cut_over=cut_over, small_disk=small_disk)
+            built = self._build(stack, servers, place, cut_over=cut_over, small_disk=small_disk, cached=cached)
             built.wal = wal
             yield built
 
-    def _build(self, stack: contextlib.ExitStack, servers: dict[Side, Server], place: str, *, cut_over: bool, small_disk: Side | None) -> Stage:
+    def _build(
+        self,
+        stack: contextlib.ExitStack,
+        servers: dict[Side, Server],
+        place: str,
+        *,
+        cut_over: bool,
+        small_disk: Side | None,
+        cached: int,
+    ) -> Stage:
         self._prepare(servers, place, cut_over)
         number = next(self._numbers)
         databases: dict[Side, str] = {"source": f"old_{number}", "target": f"clarity_{number}"}
@@ -278,11 +305,13 @@ class House:
             where = small_disk if small_disk == side else None
             self._database(servers[side], databases[side], _template(side, place, cut_over), on_disk=where is not None)
             stack.callback(_drop, servers[side], databases[side])
-        made = self._stage(stack, servers, databases, sent_to="target" if cut_over else "source")
+        made = self._stage(stack, servers, databases, sent_to="target" if cut_over else "source", cached=cached)
         made.disk = self.disk if small_disk else None
         return made
 
-    def _stage(self, stack: contextlib.ExitStack, servers: dict[Side, Server], databases: dict[Side, str], *, sent_to: Side) -> Stage:
+    def _stage(
+        self, stack: contextlib.ExitStack, servers: dict[Side, Server], databases: dict[Side, str], *, sent_to: Side, cached: int = 0
+    ) -> Stage:
         ends: dict[Side, tuple[str, int]] = {side: (cable.address, servers[side].port) for side, cable in self._cables.items()}
         links: dict[Side, Link | Cable] = dict(self._cables)
         for side in SIDES if not ends else ():
@@ -291,8 +320,11 @@ class House:
             links[side], ends[side] = link, (link.address, link.port)
         users: dict[Side, str] = {"source": ADMIN, "target": OWNER}
         origins = {side: Origin("127.0.0.1", servers[side].port, databases[side], users[side], PASSWORD) for side in SIDES}
+        off: dict[str, Any] = {"disabled": True}
+        caching = {"disabled": False, "max_age": cached, "stale_while_revalidate": 0} if cached else off
         config = self.api.configs.create(
-            ACCOUNT, {"name": databases["source"], "origin": origins[sent_to].parameters(), "caching": {"disabled": True}}
+            ACCOUNT,
+            {"name": databases["source"], "origin": origins[sent_to].parameters(), "caching": caching if sent_to == "source" else off},
         )
         stack.callback(self.api.configs.delete, ACCOUNT, config["id"])
         stack.callback(self.api.faults.clear)
@@ -308,6 +340,7 @@ class House:
             origins["source"],
             origins["target"],
             backup,
+            caching,
             namespace=self._namespace,
         )
         stack.callback(shutil.rmtree, backup, ignore_errors=True)
@@ -323,6 +356,7 @@ class House:
         if not cut_over:
             for side in SIDES:
                 self._database(servers[side], names[side], "template0")
+                _name_side(servers[side], names[side], side)
             _fill(_move({side: ("127.0.0.1", servers[side].port) for side in SIDES}, names))
         else:
             self._prepare(servers, place, False)
@@ -410,6 +444,16 @@ def _template(side: Side, place: str, cut_over: bool) -> str:
 def _move(places: dict[Side, tuple[str, int]], databases: dict[Side, str]) -> Move:
     ends = {side: Endpoint(*places[side], databases[side], ADMIN, PASSWORD, sslmode="disable") for side in SIDES}
     return Move("dev", ends["source"], ends["target"], OWNER, tuple(Name("public", table) for table in TABLES), workers=2)
+
+
+def _name_side(server: Server, database: str, side: Side) -> None:
+    """Lets a read of any kind tell which side answered it."""
+    schema, view = SIDE_VIEW.split(".")
+    with server.connect(database) as root:
+        root.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+        root.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO PUBLIC").format(sql.Identifier(schema)))
+        root.execute(sql.SQL("CREATE VIEW {} AS SELECT {}::text AS name").format(sql.Identifier(schema, view), sql.Literal(side)))
+        root.execute(sql.SQL("GRANT SELECT ON {} TO PUBLIC").format(sql.Identifier(schema, view)))
 
 
 def _fill(move: Move) -> None:

@@ -13,18 +13,19 @@ from tests.faults.points import every_point, named_points, table_points
 from tests.faults.run import Bug
 from tests.faults.stage import House
 
+# Where the cache was off already, nobody has to wait for it.
 SHORT = (
     without_fault("cut over"),
-    Case("cut over", "before the fence is committed", "run killed", breakage.kill_run),
+    Case("cut over", "before the fence is committed", "run killed", breakage.kill_run, cached=0),
     Case("cut over", "fence committed", "run killed", breakage.kill_run, two_servers=True),
     Case("cut over", "source locked", "run stopped", breakage.stop_run),
-    Case("cut over", "rest carried", "backend of the source killed", breakage.kill_backend("source")),
-    Case("cut over", "before migrate", "server of the target restarted", breakage.restart("target"), two_servers=True),
+    Case("cut over", "rest carried", "backend of the source killed", breakage.kill_backend("source"), cached=0),
+    Case("cut over", "before migrate", "server of the target restarted", breakage.restart("target"), two_servers=True, cached=0),
     Case("cut over", "before switch to target", "Cloudflare 500", breakage.cloudflare("status")),
     Case("go back", "before switch to source", "Cloudflare accepts, no answer", breakage.cloudflare("drop", count=1)),
     Case("go back", "before the source is opened", "run killed", breakage.kill_run),
     Case("clean up", "before the drop is committed", "run killed", breakage.kill_run),
-    Case("cut over", "rest carried", "network to the source cut", breakage.partition("source"), two_servers=True),
+    Case("cut over", "rest carried", "network to the source cut", breakage.partition("source"), two_servers=True, cached=0),
     Case("go back", "before the source is opened", "disk of the source's log full", breakage.full_log("source"), small_log="source"),
 )
 
@@ -45,8 +46,20 @@ def test_it_holds(house: House, case: Case) -> None:
 
 @pytest.mark.parametrize("bug", ["fence after the switch", "sync skipped", "carry skipped"])
 def test_a_planted_bug_turns_it_red(house: House, bug: Bug) -> None:
-    result = try_out(house, Case("cut over", "brought near", "none", lambda _stage, run: run.go_on(), bug=bug))
+    result = try_out(house, Case("cut over", "brought near", "none", lambda _stage, run: run.go_on(), bug=bug, cached=0))
     assert result.findings
+
+
+@pytest.mark.parametrize(
+    ("bug", "cached", "seen"),
+    [
+        ("cache left on", 1, "out of date and from the cache, which should be off"),
+        ("cache not waited for", 60, "given by the cache what the former side held"),
+    ],
+)
+def test_a_reader_who_is_told_what_is_no_longer_so_turns_it_red(house: House, bug: Bug, cached: int, seen: str) -> None:
+    result = try_out(house, Case("cut over", "brought near", "none", lambda _stage, run: run.go_on(), bug=bug, cached=cached))
+    assert seen in " ".join(result.reads.findings)
 
 
 def test_the_points_are_those_of_the_table_and_of_the_source() -> None:

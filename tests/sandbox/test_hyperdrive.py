@@ -315,6 +315,8 @@ def test_a_repeated_read_is_answered_from_the_cache_until_that_is_too_old(hasty:
         assert _notes(client, **how) == ["first"], "fresh for 60 s of its own, stale for 15 more"
         time.sleep(max(0.0, 3.1 - (time.monotonic() - kept)))
         assert _notes(client, **how) == ["first", "second"]
+    given = hasty.api.given(hasty.config_id)
+    assert len(given) >= 2 and all(0 <= answer.at - answer.asked < 3.1 for answer in given), "and it tells which were given again"
 
 
 @pytest.mark.parametrize(
