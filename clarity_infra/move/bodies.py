@@ -57,6 +57,8 @@ def read_bodies(connection: psycopg.Connection[Any], members: Collection[tuple[i
         named = _named_in(function["prosrc"], known)
         if _built_at_run_time(function["language"], function["prosrc"]):
             unread[moves].append(function["object"])
+        if moves and function["caller"]:
+            found += _while_loading(function, named)
         for row in named:
             thing = f"{row['kind']} {row['nspname']}.{row['name']}"
             other_moves = (row["classid"], row["oid"]) in members
@@ -77,6 +79,31 @@ def read_bodies(connection: psycopg.Connection[Any], members: Collection[tuple[i
                     )
                 )
     return Findings(found, [_UNREAD[moves].format(", ".join(objects)) for moves, objects in unread.items() if objects])
+
+
+def _while_loading(function: dict[str, Any], named: list[dict[str, Any]]) -> list[Blocker]:
+    """What a function that is called for every row may not do: read other rows, or need a search path. No dump can say either."""
+    relations = sorted(f"{row['nspname']}.{row['name']}" for row in named if row["kind"] == "relation")
+    bare = {parts[0] for kind, parts in _mentions(function["prosrc"]) if kind == "function" and len(parts) == 1}
+    helpers = sorted(row["name"] for row in named if row["kind"] == "function" and row["name"] in bare)
+    blockers = []
+    if relations:
+        blockers.append(
+            Blocker(
+                function["caller"],
+                f"it calls {function['object']}, whose body reads {relations[0]}: its rows may not be there when it is asked",
+                "drop it and add it again with NOT VALID, so that it is made after the rows; or accept it if it works without",
+            )
+        )
+    elif helpers and not function["pinned"]:
+        blockers.append(
+            Blocker(
+                function["object"],
+                f"{function['caller']} calls it, and its body calls {helpers[0]} without a schema, where nothing finds it during the load",
+                f"{function['pin']}, or accept it if the server's own is meant",
+            )
+        )
+    return blockers
 
 
 # By whether the functions move.

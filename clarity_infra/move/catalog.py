@@ -75,6 +75,8 @@ def read_move_set(
     notes += read.notes
     needs = _rows(connection, "catalog_needs", {"tables": oids, **closure.parameters()})
     blockers += _untrusted(needs)
+    blockers += _for_superusers(needs)
+    blockers += _by_key(needs)
     objects = [row for row in objects if not row["of_extension"]]
     return MoveSet(
         tables=_tables(connection, oids),
@@ -91,6 +93,8 @@ def read_move_set(
         schemas=tuple(row["name"] for row in needs if row["kind"] == "schema"),
         collations=tuple(row["name"] for row in needs if row["kind"] == "collation"),
         policy_roles=tuple(row["name"] for row in needs if row["kind"] == "policy role"),
+        features=tuple((row["name"], row["detail"], row["extra"]) for row in needs if row["kind"] == "feature"),
+        parameters=tuple((row["name"], row["detail"]) for row in needs if row["kind"] == "parameter"),
         tracking=tracked,
         blockers=_unaccepted(blockers, accepted, notes),
         notes=tuple(notes),
@@ -352,6 +356,11 @@ _OBSTACLES = {
         "REINDEX INDEX CONCURRENTLY it, or drop it",
         False,
     ),
+    "hashed enum": (
+        "it is divided by {detail}, and the hash of an enum is another in every database: its rows would belong to other partitions",
+        "divide it by LIST or RANGE, or by the hash of a column that is no enum, in a table made anew",
+        False,
+    ),
     "large objects": (
         "a column of type {detail} may hold references to large objects, which are not moved",
         "move their content into a bytea column, or accept the column where it holds plain numbers",
@@ -364,6 +373,16 @@ _OBSTACLES = {
     ),
     "no select": ("the source's admin may not read it", "{detail}", False),
     "no usage": ("the source's admin may not use what is in it", "{detail}", False),
+    "identity over default": (
+        "it is an identity column that inherits a default, which no dump can make again",
+        "{detail}",
+        False,
+    ),
+    "parents disagree": (
+        "its parents store it in different ways, and a table cannot be made with both",
+        "{detail}",
+        False,
+    ),
     "temporary": ("it is a temporary table", "take it out of `tables`", False),
 }
 
@@ -386,6 +405,38 @@ def _untrusted(needs: list[Row]) -> list[Blocker]:
         )
         for row in needs
         if row["kind"] == "language"
+    ]
+
+
+def _for_superusers(needs: list[Row]) -> list[Blocker]:
+    """What the owner of the target's tables, who is no superuser, cannot make."""
+    blockers = []
+    for row in needs:
+        if row["kind"] != "superuser":
+            continue
+        if row["name"] in ("LEAKPROOF", "SUPPORT"):
+            thing, what = f"function {row['detail']}", f"it is marked {row['name']}"
+            remedy = f"ALTER FUNCTION {row['detail']} NOT LEAKPROOF" if row["name"] == "LEAKPROOF" else "make it again without SUPPORT"
+        else:
+            thing, what, remedy = (
+                f"{row['name']} {row['detail']}",
+                "the tables need it",
+                "drop the indexes, keys and types that are made with it",
+            )
+        blockers.append(Blocker(thing, f"{what}, which only a superuser may make", remedy, can_accept=False))
+    return blockers
+
+
+def _by_key(needs: list[Row]) -> list[Blocker]:
+    return [
+        Blocker(
+            f"function {row['detail']}",
+            f"it groups by the columns of {quoted(row['name'])} alone, and the tables are made before their keys",
+            "name every column that it reads in its GROUP BY, or give it a body in quotes",
+            can_accept=False,
+        )
+        for row in needs
+        if row["kind"] == "by key"
     ]
 
 

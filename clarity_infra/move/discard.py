@@ -117,9 +117,11 @@ def discard(target: psycopg.Connection[Any], move: Move, progress: Progress) -> 
         _drop_all(target, [(kind, identity) for kind, identity in as_owner if kind != "table"])
         target.execute("SET LOCAL ROLE NONE")
         _drop_all(target, [(kind, identity) for _, _, kind, identity in found if kind == "extension"])
+        schemas = [identity for _, _, kind, identity in found if kind == "schema"]
         target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(move.owner)))
-        _drop_schemas(target, [identity for _, _, kind, identity in found if kind == "schema"])
+        _drop_schemas(target, schemas)
         target.execute("SET LOCAL ROLE NONE")
+        _drop_schemas(target, schemas)  # that of an extension is the admin's
         Journal(target, move.stack).append(DISCARDED, made.run, objects=len(found))
     if found:
         progress(f"An earlier copy was removed from {move.target.label()} ({len(tables)} tables).")
@@ -180,5 +182,5 @@ def _drop_all(target: psycopg.Connection[Any], objects: list[tuple[str, str]]) -
 def _drop_schemas(target: psycopg.Connection[Any], schemas: list[str]) -> None:
     """Schemas the copy made go when they are empty; one that others put things into stays."""
     for schema in schemas:
-        with contextlib.suppress(Refused), target.transaction():
+        with contextlib.suppress(Refused, psycopg.errors.InsufficientPrivilege), target.transaction():
             _drop(target, "schema", [schema])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from clarity_infra.errors import ConfigurationError
@@ -54,6 +59,24 @@ def check_identifier(text: str, setting: str) -> str:
 def quoted(name: str) -> str:
     """A name as it stands in a statement that a person is told to ask for: in double quotes, a quote inside doubled."""
     return '"' + name.replace('"', '""') + '"'
+
+
+# A string, or a name that the server quoted. One that folds to itself means the same without its quotes, whatever words it reserves.
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?P<name>(?:[^"]|"")*)\"""")
+_FOLDS_TO_ITSELF = re.compile(r"[a-z_][a-z0-9_$]*\Z")
+
+
+def unquoted(text: str) -> str:
+    """A server's SQL, for people and for comparison, with quotes only around the names that cannot be read without."""
+    return _QUOTED.sub(lambda match: match["name"] if _FOLDS_TO_ITSELF.match(match["name"] or "") else match[0], text)
+
+
+@contextlib.contextmanager
+def every_name_quoted(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """A newer server has more words that it quotes: texts of an older one are for it, and alike, only where every name is quoted."""
+    connection.execute("SELECT pg_catalog.set_config('quote_all_identifiers', 'on', false)")
+    yield
+    connection.execute("SELECT pg_catalog.set_config('quote_all_identifiers', 'off', false)")
 
 
 def _shown(part: str) -> str:

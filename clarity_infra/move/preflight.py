@@ -74,6 +74,7 @@ def check_servers(
             blockers.append(Blocker("pg_dump and pg_restore", error.what, error.remedy, can_accept=False))
     blockers += _collations(target, move_set)
     blockers += _policy_roles(target, move_set)
+    blockers += _features(target, move_set)
     return blockers, notes + _room(move_set)
 
 
@@ -98,6 +99,7 @@ def check_databases(
     blockers = _foreign(target, move_set, ours)
     blockers += _extensions(target, move_set)
     blockers += _owner(target, move_set, owner)
+    blockers += _parameters(target, move_set, owner)
     encoding_blockers, notes = _encodings(source, target)
     return blockers + encoding_blockers, notes
 
@@ -180,6 +182,72 @@ def _collations(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Bloc
     ]
 
 
+# What a target may be unable to take: why, and what to do; the text of the statement begins as the feature's own does.
+_LACKING = {
+    "lz4": ("its values are compressed with lz4, which the target's server was built without", "{alter} SET COMPRESSION pglz"),
+    "xml": (
+        "it is of type xml, which the target's server was built without",
+        "move to a server that has it (configured with libxml), or change the type to text",
+    ),
+    "icu": (
+        "its provider is ICU, which the target's server was built without",
+        "move to a server that has it, or give what uses it another collation",
+    ),
+    "partition identity": (
+        "it is an identity column of a partition alone, which the target's version does not know",
+        "{alter} DROP IDENTITY",
+    ),
+}
+
+
+def _features(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:
+    """Columns and types that need what the target's server does not have."""
+    lacking = {feature for feature in {name for name, _, _ in move_set.features} if not _has(target, feature)}
+    return [
+        Blocker(
+            thing,
+            _LACKING[feature][0],
+            _LACKING[feature][1].format(alter=alter),
+            can_accept=False,
+        )
+        for feature, thing, alter in move_set.features
+        if feature in lacking
+    ]
+
+
+def _has(target: psycopg.Connection[Any], feature: str) -> bool:
+    if feature == "partition identity":
+        return target.info.server_version < 170000
+    if feature == "icu":
+        # initdb takes these from the library; "unicode" alone is there without it.
+        return bool(target.execute("SELECT 1 FROM pg_catalog.pg_collation WHERE collname LIKE '%-x-icu' LIMIT 1").fetchall())
+    if feature == "lz4":
+        row = target.execute("SELECT 'lz4' = ANY (enumvals) FROM pg_catalog.pg_settings WHERE name = 'default_toast_compression'").fetchone()
+        return bool(row and row[0])
+    try:
+        with target.transaction():
+            target.execute("SELECT '<a/>'::pg_catalog.xml")
+    except psycopg.errors.FeatureNotSupported:
+        return False
+    return True
+
+
+def _parameters(target: psycopg.Connection[Any], move_set: MoveSet, owner: str) -> list[Blocker]:
+    """Functions that set what the owner may not: a parameter of superusers, or one of an extension that is not loaded."""
+    rows = target.execute(query("preflight_parameters"), {"names": [name for name, _ in move_set.parameters], "owner": owner}).fetchall()
+    barred = {row[0] for row in rows}
+    return [
+        Blocker(
+            f"function {function}",
+            f'it sets {name}, and "{owner}" may not in the target',
+            f"ask for: GRANT SET ON PARAMETER {name} TO {quoted(owner)} on the target's server, or ALTER FUNCTION {function} RESET {name}",
+            can_accept=False,
+        )
+        for name, function in move_set.parameters
+        if name in barred
+    ]
+
+
 def _policy_roles(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:
     rows = target.execute(
         "SELECT w.name FROM unnest(%s::text[]) AS w(name) WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_roles r WHERE r.rolname = w.name)",
@@ -213,12 +281,21 @@ def _foreign(target: psycopg.Connection[Any], move_set: MoveSet, ours: list[int]
 
 
 def _extensions(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:
-    names = [extension.name for extension in move_set.extensions]
+    schema_of = {extension.name: extension.schema for extension in move_set.extensions}
     blockers = []
-    for name, installed, available, may_create in target.execute(query("preflight_extensions"), {"names": names}).fetchall():
-        if installed is not None:
+    for name, schema, available, may_create in target.execute(query("preflight_extensions"), {"names": list(schema_of)}).fetchall():
+        if schema == schema_of[name]:
             continue
-        if available is None:
+        if schema is not None:
+            blockers.append(
+                Blocker(
+                    f"extension {name}",
+                    f"it is in schema {quoted(schema)} in the target, in {quoted(schema_of[name])} in the source",
+                    f"in the target: ALTER EXTENSION {quoted(name)} SET SCHEMA {quoted(schema_of[name])}, or make it anew there",
+                    can_accept=False,
+                )
+            )
+        elif available is None:
             blockers.append(
                 Blocker(
                     f"extension {name}",

@@ -19,6 +19,7 @@ import psycopg
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError
 from clarity_infra.move.model import MoveSet
+from clarity_infra.move.names import every_name_quoted, quoted
 from clarity_infra.move.queries import query
 from clarity_infra.move.rows import LOCK_WAIT_MS
 from clarity_infra.move.tools import Tools
@@ -60,7 +61,8 @@ class Archive:
     """A dump of the source's structure and the list of its entries that belong to the set.
 
     `post_data` names the entries that come after the rows, `depends_on` has for each entry those that it needs, and `tables` the
-    tables, by the source's OIDs, that it is a part of.
+    tables, by the source's OIDs, that it is a part of. `mends` are statements that put right what pg_dump does not say, after a stage;
+    `extension_schemas` are made with their extensions.
     """
 
     tools: Tools
@@ -70,11 +72,15 @@ class Archive:
     post_data: frozenset[str]
     depends_on: Mapping[str, frozenset[str]]
     tables: Mapping[str, frozenset[int]]
+    mends: Mapping[Stage, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    extension_schemas: frozenset[str] = frozenset()
 
     def script(self, *stages: Stage, without_schemas: frozenset[str] = frozenset()) -> str:
         """The SQL of these stages, without owners, privileges and the schemas named; empty where they have no entry."""
-        entries = [line for line in self._of(*stages) if not _is_schema(line, without_schemas)]
-        return _for_any_server(self._restored(entries)) if len(entries) > len(_FRAME) else ""
+        entries = [line for line in self._of(*stages) if not _is_schema(line, without_schemas | self.extension_schemas)]
+        script = _for_any_server(self._restored(entries)) if len(entries) > len(_FRAME) else ""
+        mends = (f"\n{statement};\n" for stage in stages for statement in self.mends.get(stage, ()))
+        return "".join((script, *mends))
 
     def steps(self, stage: Stage) -> tuple[str, list[Step]]:
         """The entries of a stage one by one, and what a session has to run before the first of them.
@@ -168,6 +174,8 @@ def dump(connection: psycopg.Connection[Any], endpoint: Endpoint, move_set: Move
                 "--no-publications",
                 "--no-subscriptions",
                 "--no-security-labels",
+                # Newer servers have reserved words that an older one's definitions do not quote.
+                "--quote-all-identifiers",
                 *_exclusions(connection, move_set),
                 f"--file={file}",
             ],
@@ -180,7 +188,24 @@ def dump(connection: psycopg.Connection[Any], endpoint: Endpoint, move_set: Move
         )
         depends_on, tables = dependencies(listing)
         post_data = frozenset(match["id"] for match, _ in _entries(after))
-        yield Archive(tools, file, tuple(selected(listing, move_set.objects)), Path(folder), post_data, depends_on, tables)
+        yield Archive(
+            tools,
+            file,
+            tuple(selected(listing, move_set.objects)),
+            Path(folder),
+            post_data,
+            depends_on,
+            tables,
+            _mends(connection, move_set),
+            frozenset(extension.schema for extension in move_set.extensions),
+        )
+
+
+def _mends(connection: psycopg.Connection[Any], move_set: MoveSet) -> dict[Stage, tuple[str, ...]]:
+    parameters = {"tables": [table.oid for table in move_set.tables], "schemas": list(move_set.schemas)}
+    stages: dict[Stage, str] = {"tables": "structure_mends", "comments": "structure_mends_late"}
+    with every_name_quoted(connection):
+        return {stage: tuple(str(row[0]) for row in connection.execute(query(name), parameters).fetchall()) for stage, name in stages.items()}
 
 
 def _exclusions(connection: psycopg.Connection[Any], move_set: MoveSet) -> list[str]:
@@ -253,7 +278,8 @@ def _is_schema(line: str, names: frozenset[str]) -> bool:
     if match is None:
         return False
     shown = {re.sub(r"[\r\n]", " ", name) for name in names}
-    return any(match["rest"].startswith((f"SCHEMA - {name} ", f"COMMENT - SCHEMA {name} ")) for name in shown)
+    tags = ((f"SCHEMA - {name} ", f"COMMENT - SCHEMA {name} ", f"COMMENT - SCHEMA {quoted(name)} ") for name in shown)
+    return any(match["rest"].startswith(tag) for tag in tags)
 
 
 def _for_any_server(script: str) -> str:

@@ -19,7 +19,7 @@ from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.differences import Changes, Key, changed_keys
 from clarity_infra.move.digest import Digest, Grain, Method, RowTooLarge, digest, probed, without
 from clarity_infra.move.model import Move, MoveSet, Progress, Table
-from clarity_infra.move.names import Name, quoted
+from clarity_infra.move.names import Name, every_name_quoted, quoted, unquoted
 from clarity_infra.move.pace import still
 from clarity_infra.move.queries import query
 from clarity_infra.move.rows import digest_tables, session
@@ -91,6 +91,7 @@ def verify(
     wanted = states if states is not None else read_sequences(source, move_set.sequences)
     differences += compare_sequences(wanted, read_sequences(target, target_set.sequences))
     differences += foreign_owners(target, target_set, owner)
+    differences += compare_schemas(source, target, move_set, owner)
     control = negative_control(target, compared, method)
     if control == "failed":
         differences.append("negative control: a table with a row left out was found equal; nothing here can be trusted")
@@ -212,7 +213,8 @@ def _known_columns(connection: psycopg.Connection[Any], table: Table) -> list[st
         " WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped",
         (table.name.schema, table.name.name),
     ).fetchall()
-    return sorted(name for name, _ in {(row[0], row[1]) for row in rows} & {(column.name, column.type) for column in table.columns})
+    there = {(row[0], unquoted(row[1])) for row in rows}
+    return sorted(column.name for column in table.columns if (column.name, unquoted(column.type)) in there)
 
 
 def _content(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: Table, a: Digest, b: Digest) -> list[str]:
@@ -279,8 +281,10 @@ def compare_structure(
     forced: bool = True,
 ) -> tuple[list[str], int]:
     """What differs in the definitions of the two sides' objects, and how many aspects were compared."""
-    not_null = min(source.info.server_version, target.info.server_version) >= 180000
-    a, b = (_structure(side, move_set, not_null) for side, move_set in ((source, source_set), (target, target_set)))
+    versions = (source.info.server_version, target.info.server_version)
+    known = {"not_null": min(versions) >= 180000, "partition_identity": len({version >= 170000 for version in versions}) == 1}
+    a, b = (_structure(side, move_set, known) for side, move_set in ((source, source_set), (target, target_set)))
+    alike = len({version // 10000 for version in versions}) == 1
     objects_a, objects_b = {thing for thing, _ in a}, {thing for thing, _ in b}
     differences = [f"{thing}: it is missing in the target" for thing in sorted(objects_a - objects_b)]
     differences += [f"{thing}: it is in the target only" for thing in sorted(objects_b - objects_a)]
@@ -288,31 +292,56 @@ def compare_structure(
         if aspect == "forced row security" and not forced:
             continue
         left, right = a[thing, aspect], b[thing, aspect]
-        if left != right:
+        if left != right and (alike or not _means_the_same(aspect, left, right)):
             differences.append(f"{thing}: its {aspect} is {_value(right)}, in the source {_value(left)}")
     return differences, len(a)
 
 
+def _means_the_same(aspect: str, a: str | None, b: str | None) -> bool:
+    """Whether two versions' texts differ only in how they quote names: even asked to quote all, they do not quote the same."""
+    return a is not None and b is not None and not aspect.startswith("comment") and unquoted(a) == unquoted(b)
+
+
 def _value(text: str | None) -> str:
-    return "not set" if text is None else f"'{_shown(text)}'"
+    return "not set" if text is None else f"'{_shown(unquoted(text))}'"
 
 
-def _structure(connection: psycopg.Connection[Any], move_set: MoveSet, not_null: bool) -> _Aspects:
-    rows = connection.execute(
-        query("verify_structure"),
-        {
-            "tables": [table.oid for table in move_set.tables],
-            "not_null": not_null,
-            "prefix": OURS,
-            **_members(move_set),
-        },
-    ).fetchall()
-    return {(row[0], row[1]): row[2] for row in rows}
+def _structure(connection: psycopg.Connection[Any], move_set: MoveSet, known: Mapping[str, bool]) -> _Aspects:
+    with every_name_quoted(connection):
+        rows = connection.execute(
+            query("verify_structure"),
+            {
+                "tables": [table.oid for table in move_set.tables],
+                "prefix": OURS,
+                **known,
+                **_members(move_set),
+            },
+        ).fetchall()
+    return {(unquoted(row[0]), row[1]): row[2] for row in rows}
 
 
 def _members(move_set: MoveSet) -> dict[str, list[int]]:
     ordered = sorted(move_set.objects)
     return {"classids": [classid for classid, _ in ordered], "objids": [objid for _, objid in ordered]}
+
+
+def compare_schemas(source: psycopg.Connection[Any], target: psycopg.Connection[Any], move_set: MoveSet, owner: str) -> list[str]:
+    """Schemas of the set that are gone, or whose comment is another; where a schema is somebody else's than the owner's, so is its comment."""
+
+    def comments(connection: psycopg.Connection[Any]) -> dict[str, tuple[str | None, str]]:
+        rows = connection.execute(
+            "SELECT n.nspname::text, pg_catalog.obj_description(n.oid, 'pg_namespace'), pg_catalog.pg_get_userbyid(n.nspowner)::text"
+            " FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY (%s)",
+            (list(move_set.schemas),),
+        ).fetchall()
+        return {name: (comment, who) for name, comment, who in rows}
+
+    here, there = comments(source), comments(target)
+    differences = [f"schema {quoted(name)}: it is missing in the target" for name in sorted(here.keys() - there.keys())]
+    for name, (comment, who) in sorted(there.items()):
+        if who == owner and name in here and comment != here[name][0]:
+            differences.append(f"schema {quoted(name)}: its comment is {_value(comment)}, in the source {_value(here[name][0])}")
+    return differences
 
 
 def compare_enums(source_set: MoveSet, target_set: MoveSet) -> list[str]:

@@ -1,6 +1,6 @@
 -- The live columns of each table, in order, and whether a value of the column's type means the same in another database when it
--- travels in binary: built-in types but for those that hold an object's OID (reg*) or are not sent portably (tsvector, "char"-like
--- internals), and enums, domains, composites, ranges and arrays made of nothing else. Types of extensions travel as text. Last, whether
+-- travels in binary: built-in types but for those that hold an object's OID (reg*) or are not sent portably (tsvector, an empty tsquery,
+-- "char"-like internals), and enums, domains, composites, ranges and arrays made of nothing else. Types of extensions travel as text. Last, whether
 -- the type is an enum.
 -- %(tables)s::oid[]
 WITH RECURSIVE used(root, oid) AS (
@@ -21,7 +21,7 @@ WITH RECURSIVE used(root, oid) AS (
     SELECT u.root,
            pg_catalog.bool_and(t.typsend <> 0 AND t.typreceive <> 0
                AND CASE WHEN t.oid < 16384
-                        THEN t.typname !~ '^_?reg' AND t.typname NOT IN ('tsvector', '_tsvector', 'pg_snapshot', 'txid_snapshot')
+                        THEN t.typname !~ '^_?reg' AND t.typname NOT IN ('tsvector', '_tsvector', 'tsquery', '_tsquery', 'pg_snapshot', 'txid_snapshot')
                              AND t.typtype IN ('b', 'r', 'm')
                         ELSE t.typtype IN ('e', 'd', 'c', 'r', 'm') OR t.typelem <> 0 END
                AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d

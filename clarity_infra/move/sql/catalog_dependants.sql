@@ -43,4 +43,7 @@ SELECT DISTINCT d.classid::regclass::text AS catalog, d.objid,
                           'pg_catalog.pg_default_acl'::regclass, 'pg_catalog.pg_init_privs'::regclass))
    -- internal parts of something that stays (its array type, its row type) are said by the thing itself
    AND NOT (d.classid = 'pg_catalog.pg_type'::regclass AND d.deptype = 'i')
+   -- and so are the constructors of a range that stays
+   AND NOT (d.classid = 'pg_catalog.pg_proc'::regclass
+            AND EXISTS (SELECT 1 FROM pg_catalog.pg_depend c WHERE c.classid = d.classid AND c.objid = d.objid AND c.deptype = 'i'))
  ORDER BY 3, 4

@@ -13,6 +13,13 @@ SELECT 'schema', n.nspname::text, '', ''
   FROM members m
   JOIN pg_catalog.pg_namespace n ON m.classid = 'pg_catalog.pg_namespace'::regclass AND n.oid = m.objid
 UNION
+-- "public" came with the server and is no member, whatever of the set is in it
+SELECT 'schema', n.nspname::text, '', ''
+  FROM members m
+  JOIN pg_catalog.pg_depend d ON d.classid = m.classid AND d.objid = m.objid AND d.refclassid = 'pg_catalog.pg_namespace'::regclass
+  JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid
+ WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype = 'e')
+UNION
 SELECT 'schema', n.nspname::text, '', ''
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (%(tables)s::oid[])
 UNION
@@ -39,6 +46,61 @@ SELECT 'policy role', r.rolname::text, pg_catalog.string_agg(DISTINCT pg_catalog
   JOIN pg_catalog.pg_roles r ON r.oid = role.oid
  WHERE p.polrelid = ANY (%(tables)s::oid[])
  GROUP BY r.rolname
+UNION
+-- what a function may be only where the one who makes it is a superuser
+SELECT 'superuser', CASE WHEN p.proleakproof THEN 'LEAKPROOF' ELSE 'SUPPORT' END, i.identity, ''
+  FROM members m
+  JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_proc'::regclass, p.oid, 0) AS i
+ WHERE (p.proleakproof OR p.prosupport <> 0)
+   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype IN ('e', 'i'))
+UNION
+SELECT 'superuser', i.type, i.identity, ''
+  FROM members m
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object(m.classid, m.objid, 0) AS i
+ WHERE m.classid = 'pg_catalog.pg_opclass'::regclass
+   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype = 'e')
+UNION
+-- a parsed body that groups by a key and reads other columns cannot be made before the key
+SELECT 'by key', k.conname::text, i.identity, ''
+  FROM members m
+  JOIN pg_catalog.pg_depend d ON d.classid = m.classid AND d.objid = m.objid AND d.refclassid = 'pg_catalog.pg_constraint'::regclass
+  JOIN pg_catalog.pg_constraint k ON k.oid = d.refobjid
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_proc'::regclass, m.objid, 0) AS i
+ WHERE m.classid = 'pg_catalog.pg_proc'::regclass
+UNION
+SELECT 'parameter', pg_catalog.split_part(c, '=', 1), i.identity, ''
+  FROM members m
+  JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
+ CROSS JOIN LATERAL unnest(p.proconfig) AS c
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_proc'::regclass, p.oid, 0) AS i
+ WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype IN ('e', 'i'))
+UNION
+-- what a server may have been built without
+SELECT 'feature', f.name, 'column ' || i.identity,
+       pg_catalog.format('ALTER TABLE %%I.%%I ALTER COLUMN %%I', n.nspname, c.relname, a.attname)
+  FROM (SELECT unnest(%(tables)s::oid[])
+        UNION SELECT m.objid FROM members m WHERE m.classid = 'pg_catalog.pg_class'::regclass) AS r(oid)
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_catalog.pg_class c ON c.oid = r.oid AND c.relkind IN ('r', 'p', 'c')
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ CROSS JOIN LATERAL (SELECT 'lz4' AS name WHERE a.attcompression = 'l'
+                     -- from 17 on a partition's identity is that of the whole
+                     UNION ALL SELECT 'partition identity' WHERE c.relispartition AND a.attidentity <> ''
+                                  AND pg_catalog.current_setting('server_version_num')::int < 170000
+                     UNION ALL SELECT 'xml' WHERE a.atttypid IN ('xml'::regtype, 'xml[]'::regtype)) AS f
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, a.attrelid, a.attnum) AS i
+UNION
+SELECT 'feature', 'icu', 'collation ' || i.identity, ''
+  FROM members m
+  JOIN pg_catalog.pg_collation c ON m.classid = 'pg_catalog.pg_collation'::regclass AND c.oid = m.objid AND c.collprovider = 'i'
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_collation'::regclass, c.oid, 0) AS i
+UNION
+SELECT 'feature', 'xml', 'type ' || i.identity, ''
+  FROM members m
+  JOIN pg_catalog.pg_type t ON m.classid = 'pg_catalog.pg_type'::regclass AND t.oid = m.objid
+                           AND t.typbasetype IN ('xml'::regtype, 'xml[]'::regtype)
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_type'::regclass, t.oid, 0) AS i
 UNION
 SELECT 'language', l.lanname::text, i.identity, l.lanpltrusted::text
   FROM members m

@@ -23,6 +23,28 @@ SELECT 'invalid index', 'index ' || i.identity, x.indrelid::regclass::text
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, x.indexrelid, 0) AS i
  WHERE x.indrelid = ANY (%(tables)s::oid[]) AND NOT (x.indisvalid AND x.indisready AND x.indislive)
 UNION ALL
+-- the hash of an enum is that of its label's OID: another one in every database, in whatever an enum is a part of
+SELECT 'hashed enum', 'table ' || i.identity, pg_catalog.pg_get_partkeydef(p.partrelid)
+  FROM pg_catalog.pg_partitioned_table p
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, p.partrelid, 0) AS i
+ WHERE p.partrelid = ANY (%(tables)s::oid[]) AND p.partstrat = 'h'
+   AND (EXISTS (SELECT 1 FROM pg_catalog.pg_opclass o WHERE o.oid = ANY (p.partclass::oid[]) AND o.opcintype = 'anyenum'::regtype)
+        OR p.partexprs IS NOT NULL
+           AND EXISTS (SELECT 1 FROM pg_catalog.pg_opclass o WHERE o.oid = ANY (p.partclass::oid[])
+                          AND o.opcintype = ANY (ARRAY['anyarray', 'record', 'anyrange', 'anymultirange']::regtype[]))
+        OR EXISTS (
+           WITH RECURSIVE used(oid) AS (
+               SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::smallint[])
+               UNION
+               SELECT part.oid FROM used u JOIN pg_catalog.pg_type t ON t.oid = u.oid
+                CROSS JOIN LATERAL (
+                   SELECT t.typelem AS oid WHERE t.typelem <> 0
+                   UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
+                   UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
+                              WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
+                   UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)) AS part)
+           SELECT 1 FROM used u JOIN pg_catalog.pg_type t ON t.oid = u.oid WHERE t.typtype = 'e'))
+UNION ALL
 SELECT 'large objects', 'column ' || i.identity, pg_catalog.format_type(a.atttypid, a.atttypmod)
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -57,6 +79,38 @@ SELECT 'no usage', 'schema ' || pg_catalog.quote_ident(n.nspname),
   FROM pg_catalog.pg_namespace n
  WHERE NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
    AND EXISTS (SELECT 1 FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.oid = ANY (%(tables)s::oid[]))
+UNION ALL
+-- pg_dump makes an inheritance child with its parent's default, and the identity after that: no server takes it
+SELECT 'identity over default', 'column ' || i.identity,
+       pg_catalog.format('ALTER TABLE %%I.%%I ALTER COLUMN %%I DROP IDENTITY', n.nspname, c.relname, a.attname)
+  FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND NOT c.relispartition
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, a.attrelid, a.attnum) AS i
+ WHERE a.attrelid = ANY (%(tables)s::oid[]) AND a.attnum > 0 AND a.attidentity <> ''
+   AND (a.atthasdef
+        OR EXISTS (SELECT 1 FROM pg_catalog.pg_inherits h
+                     JOIN pg_catalog.pg_attribute u ON u.attrelid = h.inhparent AND u.attname = a.attname AND u.attnum > 0 AND u.atthasdef
+                    WHERE h.inhrelid = a.attrelid))
+UNION ALL
+-- the server took the parents one after another; made with all of them at once, the child is refused
+SELECT 'parents disagree', 'column ' || i.identity,
+       pg_catalog.format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET %%s', n.nspname, c.relname, a.attname,
+                         CASE WHEN u.attstorage <> v.attstorage
+                              THEN 'STORAGE ' || CASE u.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN'
+                                                                   ELSE 'EXTENDED' END
+                              ELSE 'COMPRESSION ' || CASE u.attcompression WHEN 'p' THEN 'pglz' ELSE 'lz4' END END)
+  FROM pg_catalog.pg_attribute a
+  JOIN pg_catalog.pg_inherits h ON h.inhrelid = a.attrelid
+  JOIN pg_catalog.pg_inherits g ON g.inhrelid = a.attrelid AND g.inhseqno = h.inhseqno + 1
+  JOIN pg_catalog.pg_attribute u ON u.attrelid = h.inhparent AND u.attname = a.attname AND u.attnum > 0
+  JOIN pg_catalog.pg_attribute v ON v.attrelid = g.inhparent AND v.attname = a.attname AND v.attnum > 0
+  JOIN pg_catalog.pg_class c ON c.oid = g.inhparent
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, a.attrelid, a.attnum) AS i
+ WHERE a.attrelid = ANY (%(tables)s::oid[]) AND a.attinhcount > 1
+   AND (u.attstorage <> v.attstorage
+        OR u.attcompression <> '' AND v.attcompression <> '' AND u.attcompression <> v.attcompression)
 UNION ALL
 SELECT 'temporary', 'table ' || i.identity, ''
   FROM pg_catalog.pg_class c

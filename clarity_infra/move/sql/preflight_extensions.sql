@@ -1,6 +1,6 @@
--- Which extensions are there, and which may the current user create: (name, installed version, available version, may create).
+-- Which extensions are there, and which may the current user create: (name, schema it is installed in, available version, may create).
 -- %(names)s::text[]
-SELECT w.name, e.extversion, a.default_version,
+SELECT w.name, (SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE n.oid = e.extnamespace), a.default_version,
        COALESCE((SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
                 OR NOT v.superuser
                 OR v.trusted AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), false)

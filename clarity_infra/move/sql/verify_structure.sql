@@ -1,7 +1,8 @@
 -- The structure of the set by name and definition, one row an aspect: (object, aspect, value). What differs between two databases
 -- that mean the same (OIDs, positions of dropped columns, how a version stores a default) is left out.
 -- %(tables)s::oid[]; %(classids)s::oid[], %(objids)s::oid[]: the closure, in parallel; %(not_null)s: whether to list NOT NULL
--- constraints by name (both servers are 18 or newer); %(prefix)s: LIKE pattern of this program's own names
+-- constraints by name (both servers are 18 or newer); %(partition_identity)s: whether both or neither give partitions the identity of the
+-- whole (17 and newer); %(prefix)s: LIKE pattern of this program's own names
 WITH members AS (
     SELECT m.classid, m.objid FROM unnest(%(classids)s::oid[], %(objids)s::oid[]) AS m(classid, objid)
 ), tables AS (
@@ -46,7 +47,7 @@ SELECT 'column ' || t.object || '.' || pg_catalog.quote_ident(a.attname), f.aspe
     ('not null', a.attnotnull::text),
     ('default', pg_catalog.pg_get_expr(d.adbin, d.adrelid)),
     ('generated', a.attgenerated::text),
-    ('identity', a.attidentity::text),
+    ('identity', CASE WHEN %(partition_identity)s OR NOT t.relispartition THEN a.attidentity::text END),
     ('storage', a.attstorage::text),
     ('compression', a.attcompression::text),
     ('statistics target', NULLIF(a.attstattarget, -1)::text),
@@ -63,7 +64,12 @@ SELECT 'constraint ' || pg_catalog.quote_ident(k.conname) || ' on ' || COALESCE(
  CROSS JOIN LATERAL (VALUES
     ('definition', pg_catalog.pg_get_constraintdef(k.oid)),
     ('validated', k.convalidated::text),
-    ('inherited', k.coninhcount::text || CASE WHEN k.conislocal THEN ' local' ELSE '' END),
+    -- of a check the parents that have it: what the catalog counts is not made less by all that takes it from a parent
+    ('inherited', CASE WHEN k.contype = 'c'
+                       THEN (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h
+                               JOIN pg_catalog.pg_constraint u ON u.conrelid = h.inhparent AND u.conname = k.conname AND NOT u.connoinherit
+                              WHERE h.inhrelid = k.conrelid)
+                       ELSE k.coninhcount END || CASE WHEN k.conislocal THEN ' local' ELSE '' END),
     ('comment', pg_catalog.obj_description(k.oid, 'pg_constraint'))
  ) AS f(aspect, value)
  WHERE k.contype <> 't' AND (k.contype <> 'n' OR %(not_null)s)
@@ -119,7 +125,13 @@ SELECT 'statistics ' || i.identity, f.aspect, f.value
   JOIN pg_catalog.pg_statistic_ext s ON s.stxrelid = t.oid
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_statistic_ext'::regclass, s.oid, 0) AS i
  CROSS JOIN LATERAL (VALUES
-    ('definition', pg_catalog.pg_get_statisticsobjdef(s.oid)),
+    -- columns by name: in an inheritance child made again they may have another order
+    ('kinds', (SELECT pg_catalog.string_agg(k::text, ', ' ORDER BY k::text COLLATE "C") FROM unnest(s.stxkind) AS k)),
+    ('columns', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname COLLATE "C")
+                   FROM pg_catalog.pg_attribute a WHERE a.attrelid = s.stxrelid AND a.attnum = ANY (s.stxkeys::smallint[]))),
+    ('expressions', (SELECT pg_catalog.string_agg(e, ', ' ORDER BY e COLLATE "C")
+                       FROM unnest(pg_catalog.pg_get_statisticsobjdef_expressions(s.oid)) AS e)),
+    ('table', t.object),
     ('statistics target', NULLIF(s.stxstattarget, -1)::text),
     ('comment', pg_catalog.obj_description(s.oid, 'pg_statistic_ext'))
  ) AS f(aspect, value)
@@ -154,7 +166,7 @@ SELECT 'type ' || i.identity, f.aspect, f.value
                   FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid)),
     ('base type', CASE WHEN t.typtype = 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod) END),
     ('not null', t.typnotnull::text),
-    ('default', t.typdefault),
+    ('default', COALESCE(pg_catalog.pg_get_expr(t.typdefaultbin, 0), t.typdefault)),
     ('collation', CASE WHEN t.typtype = 'd' THEN (SELECT pg_catalog.format('%%I.%%I', n.nspname, l.collname)
                          FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace
                         WHERE l.oid = t.typcollation) END),
@@ -179,7 +191,10 @@ SELECT i.type || ' ' || i.identity, f.aspect, f.value
   JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_proc'::regclass, p.oid, 0) AS i
  CROSS JOIN LATERAL (VALUES
-    ('definition', CASE WHEN p.prokind <> 'a' THEN pg_catalog.pg_get_functiondef(p.oid) END),
+    -- a body that the server keeps parsed gets names for its results ("SELECT part AS part") the first time it is made again
+    ('definition', CASE WHEN p.prokind = 'a' THEN NULL
+                        WHEN p.prosqlbody IS NULL THEN pg_catalog.pg_get_functiondef(p.oid)
+                        ELSE pg_catalog.regexp_replace(pg_catalog.pg_get_functiondef(p.oid), ' AS ("([^"]|"")+"|\w+)', '', 'g') END),
     ('aggregate', (SELECT pg_catalog.concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.agginitval, a.aggtranstype::regtype)
                      FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid)),
     ('comment', pg_catalog.obj_description(p.oid, 'pg_proc'))

@@ -1,0 +1,327 @@
+"""Does what nobody here thought of arrive, or is it refused by name? Random schemas, and by name what they have found so far."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from clarity_infra.move.survey import survey
+from clarity_infra.move.verify import verify_move
+from sandbox.postgres import Server
+from tests.move.conftest import Scene, make_scene
+from tests.move.trial import compare, move_set_of, try_schema
+
+MANAGED = "CREATEDB CREATEROLE BYPASSRLS"
+
+# A few of the hundreds that were tried by hand, chosen for what is in them. Others: `try_schema` with another seed.
+SEEDS = {("18", "18"): (24, 69), ("15", "15"): (58, 73), ("15", "18"): (29, 98)}
+
+
+@pytest.mark.pg15
+@pytest.mark.parametrize(("source", "target", "seed"), [(*pair, seed) for pair, seeds in SEEDS.items() for seed in seeds])
+def test_a_random_schema(request: pytest.FixtureRequest, source: str, target: str, seed: int) -> None:
+    servers = [request.getfixturevalue("server" if version == "18" else "server15") for version in (source, target)]
+    superuser = seed % 2 == 0
+    with make_scene(*servers, attributes="SUPERUSER" if superuser else MANAGED) as scene:
+        try_schema(scene, seed, superuser=superuser)
+
+
+# What the random schemas found: each was lost, refused without need, or taken for a difference.
+FOUND = {
+    "a schema that holds types of the set but no table of it": """
+        CREATE SCHEMA only_tables;
+        CREATE TYPE public.feeling AS ENUM ('a', 'b');
+        CREATE FUNCTION public.quiet() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TABLE only_tables.t (id integer PRIMARY KEY, m public.feeling);
+        CREATE TRIGGER g AFTER INSERT ON only_tables.t FOR EACH ROW EXECUTE FUNCTION public.quiet();
+        INSERT INTO only_tables.t VALUES (1, 'a');
+    """,
+    "names that a newer server reserves": """
+        CREATE SCHEMA "merge_action";
+        CREATE TYPE "merge_action"."json_value" AS ("json_scalar" json, "system_user" integer);
+        CREATE FUNCTION "merge_action"."json_exists"("system_user" integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+        CREATE SEQUENCE "merge_action"."json_object";
+        CREATE TABLE "merge_action"."system_user" (
+            "system_user" integer PRIMARY KEY DEFAULT nextval('"merge_action"."json_object"') CONSTRAINT "json_array" CHECK ("system_user" > 0),
+            "json_value" "merge_action"."json_value" DEFAULT ROW('[ ]', 1),
+            j json DEFAULT '"json"',
+            d date CHECK (EXTRACT(year FROM d) > 0)
+        );
+        CREATE INDEX "json_query" ON "merge_action"."system_user" ("merge_action"."json_exists"("system_user"));
+        CREATE POLICY "json_table" ON "merge_action"."system_user" USING ("system_user" > 0);
+        INSERT INTO "merge_action"."system_user" VALUES (1, ROW('{"a" : 1}', 2));
+    """,
+    "an extension in a schema of its own": """
+        CREATE SCHEMA "Ext ""ension";
+        COMMENT ON SCHEMA "Ext ""ension" IS 'of the extension';
+        CREATE EXTENSION hstore SCHEMA "Ext ""ension";
+        CREATE SCHEMA extended;
+        CREATE TABLE extended.t (id integer PRIMARY KEY, h "Ext ""ension".hstore DEFAULT '"a"=>"1"');
+        INSERT INTO extended.t (id) VALUES (1);
+    """,
+    "a domain's default of an extension's type": """
+        CREATE EXTENSION citext;
+        CREATE SCHEMA polite;
+        CREATE DOMAIN polite.name AS citext DEFAULT 'Ann';
+        CREATE TABLE polite.t (id integer PRIMARY KEY, p polite.name);
+        INSERT INTO polite.t (id) VALUES (1);
+    """,
+    "inheritance children that differ from what is above them": """
+        CREATE SCHEMA family;
+        CREATE TABLE family.above (a text, b text, c text DEFAULT 'above', d varchar(20) DEFAULT 'above');
+        CREATE TABLE family.child (more integer) INHERITS (family.above);
+        CREATE TABLE family.grandchild () INHERITS (family.child);
+        ALTER TABLE ONLY family.above ALTER a SET STORAGE MAIN, ALTER b SET COMPRESSION pglz;
+        ALTER TABLE ONLY family.child ALTER c DROP DEFAULT, ALTER d DROP DEFAULT;
+        ALTER TABLE ONLY family.grandchild ALTER b SET COMPRESSION pglz, ALTER d SET DEFAULT 'grandchild';
+        CREATE TABLE family.parted (k integer, d varchar(20) DEFAULT 'above') PARTITION BY RANGE (k);
+        CREATE TABLE family.part PARTITION OF family.parted DEFAULT;
+        ALTER TABLE family.part ALTER d DROP DEFAULT;
+        INSERT INTO family.grandchild VALUES ('a', 'b', 'c', 'd', 1);
+        INSERT INTO family.part VALUES (1, 'd');
+    """,
+    "statistics of an inheritance child with its columns in another order": """
+        CREATE SCHEMA ordered;
+        CREATE TABLE ordered.above (a integer, d integer);
+        CREATE TABLE ordered.below (z integer, d integer, a integer);
+        ALTER TABLE ordered.below INHERIT ordered.above;
+        CREATE STATISTICS ordered.s ON d, z FROM ordered.below;
+    """,
+    "a foreign key of a partition under a name of its own": """
+        CREATE SCHEMA keyed;
+        CREATE TABLE keyed.k (id integer PRIMARY KEY);
+        CREATE TABLE keyed.p (a integer, r integer) PARTITION BY RANGE (a);
+        CREATE TABLE keyed.part (a integer, r integer, CONSTRAINT "its ""own"" %s" FOREIGN KEY (r) REFERENCES keyed.k) PARTITION BY LIST (a);
+        CREATE TABLE keyed.leaf (a integer, r integer, CONSTRAINT "of 'leaf'" FOREIGN KEY (r) REFERENCES keyed.k);
+        ALTER TABLE keyed.part ATTACH PARTITION keyed.leaf DEFAULT;
+        ALTER TABLE keyed.p ADD CONSTRAINT whole FOREIGN KEY (r) REFERENCES keyed.k;
+        ALTER TABLE keyed.p ATTACH PARTITION keyed.part DEFAULT;
+        COMMENT ON CONSTRAINT "of 'leaf'" ON keyed.leaf IS 'a leaf''s';
+        INSERT INTO keyed.k VALUES (1);
+        INSERT INTO keyed.p VALUES (1, 1);
+    """,
+    "an empty tsquery": """
+        CREATE SCHEMA asking;
+        CREATE TABLE asking.t (q tsquery, qs tsquery[]);
+        INSERT INTO asking.t VALUES ('', ARRAY['', 'a & b']::tsquery[]);
+    """,
+    "a check that was validated below and not above": """
+        CREATE SCHEMA valid;
+        CREATE TABLE valid.above (x integer);
+        INSERT INTO valid.above VALUES (-1);
+        CREATE TABLE valid.below () INHERITS (valid.above);
+        ALTER TABLE valid.above ADD CONSTRAINT positive CHECK (x > 0) NOT VALID;
+        ALTER TABLE valid.below VALIDATE CONSTRAINT positive;
+        INSERT INTO valid.below VALUES (1);
+    """,
+    "functions whose body the server keeps parsed": """
+        CREATE SCHEMA parsed;
+        CREATE FUNCTION parsed.twice(part text) RETURNS text LANGUAGE sql IMMUTABLE RETURN $1;
+        CREATE FUNCTION parsed.again(part text) RETURNS text LANGUAGE sql IMMUTABLE BEGIN ATOMIC SELECT $1; END;
+        CREATE TABLE parsed.t (
+            id integer PRIMARY KEY, v text CHECK (parsed.twice(v) <> 'x'), g text GENERATED ALWAYS AS (parsed.again(v)) STORED
+        );
+        INSERT INTO parsed.t VALUES (1, 'v');
+    """,
+    "a range that stays and is made of an enum that moves": """
+        CREATE SCHEMA ranging;
+        CREATE TYPE ranging.mood AS ENUM ('a', 'b');
+        CREATE TYPE ranging.moods AS RANGE (SUBTYPE = ranging.mood);
+        CREATE TABLE ranging.t (id integer PRIMARY KEY, m ranging.mood);
+        INSERT INTO ranging.t VALUES (1, 'b');
+    """,
+    "a comment on a schema": """
+        CREATE SCHEMA "new one";
+        COMMENT ON SCHEMA "new one" IS 'it''s new';
+        CREATE TABLE "new one".t (id integer PRIMARY KEY);
+        INSERT INTO "new one".t VALUES (1);
+    """,
+    "a comment on a schema that the owner has in the target": """
+        CREATE SCHEMA there;
+        COMMENT ON SCHEMA there IS 'there';
+        CREATE TABLE there.t (id integer PRIMARY KEY);
+    """,
+}
+
+
+@pytest.fixture(scope="module", params=["18 to 18", pytest.param("15 to 18", marks=pytest.mark.pg15)])
+def servers(request: pytest.FixtureRequest) -> tuple[Server, Server]:
+    """Source and target where the versions are the same, and where they are not."""
+    return request.getfixturevalue("server" if request.param.startswith("18") else "server15"), request.getfixturevalue("server")
+
+
+@pytest.fixture(scope="module")
+def arrived(servers: tuple[Server, Server]) -> Iterator[tuple[Scene, dict[str, list[str]]]]:
+    """All of `FOUND`, copied twice: what the first copy made is removed again. With it the tables of each."""
+    tables: dict[str, list[str]] = {}
+    with make_scene(*servers, attributes=MANAGED) as scene:
+        with scene.on_target(superuser=True) as target:
+            target.execute(f"CREATE SCHEMA there AUTHORIZATION {scene.owner}".encode())
+        for what, statements in FOUND.items():
+            scene.run_source(statements)
+            tables[what] = [table for table in _tables(scene) if table not in itertools.chain(*tables.values())]
+        every = list(itertools.chain(*tables.values()))
+        assert survey(scene.move(*every)).blockers == ()
+        scene.copy(*every)
+        scene.copy(*every)
+        yield scene, tables
+
+
+def _tables(scene: Scene) -> list[str]:
+    with scene.on_source() as source:
+        rows = source.execute(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_|^information_schema$'"
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_random_schemas_found_arrives(arrived: tuple[Scene, dict[str, list[str]]], what: str) -> None:
+    scene, tables = arrived
+    assert compare(scene, move_set_of(scene, tables[what], ()), ()) == []
+
+
+def test_a_comment_on_a_schema_that_the_owner_had_is_brought(arrived: tuple[Scene, dict[str, list[str]]]) -> None:
+    with arrived[0].on_target() as target:
+        assert target.execute("SELECT obj_description('there'::regnamespace, 'pg_namespace')").fetchall() == [("there",)]
+
+
+def test_a_comment_on_a_schema_that_was_changed_is_a_difference(scene: Scene) -> None:
+    scene.run_source("CREATE SCHEMA ours; COMMENT ON SCHEMA ours IS 'ours'; CREATE TABLE ours.t (id integer PRIMARY KEY);")
+    scene.copy("ours.t")
+    assert verify_move(scene.move("ours.t"), progress=lambda _: None).differences == ()
+    with scene.on_target(superuser=True) as target:
+        target.execute("COMMENT ON SCHEMA ours IS 'another'")
+    found = verify_move(scene.move("ours.t"), progress=lambda _: None).differences
+    assert found == ("schema \"ours\": its comment is 'another', in the source 'ours'",)
+
+
+# What cannot be made in the target: the object that is named, and what the remedy does.
+REFUSED = {
+    "a hash of an enum": (
+        "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE DOMAIN moods AS mood[];"
+        " CREATE TABLE t (m moods) PARTITION BY HASH (m); CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        "table public.t",
+        "DROP TABLE t; CREATE TABLE t (m moods) PARTITION BY LIST (m)",
+    ),
+    "a function that only a superuser may make": (
+        "CREATE FUNCTION f(integer) RETURNS integer LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT $1';"
+        " CREATE TABLE t (a integer CHECK (f(a) > 0))",
+        "function public.f(integer)",
+        None,
+    ),
+    "a function that sets what the owner may not": (
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql SET log_min_messages = 'error' AS 'BEGIN RETURN NEW; END';"
+        " CREATE TABLE t (a integer); CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
+        "function public.f()",
+        "ALTER FUNCTION f() RESET log_min_messages",
+    ),
+    "a function that can only be made after a key": (
+        "CREATE TABLE t (id integer PRIMARY KEY, v text);"
+        " CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM (SELECT id, v FROM t GROUP BY id) AS q; END;"
+        " CREATE POLICY p ON t USING (f() > 0)",
+        "function public.f()",
+        "CREATE OR REPLACE FUNCTION f() RETURNS bigint LANGUAGE sql"
+        " BEGIN ATOMIC SELECT count(*) FROM (SELECT id, v FROM t GROUP BY id, v) AS q; END",
+    ),
+    "an operator class": (
+        "CREATE OPERATOR CLASS mine FOR TYPE integer USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,"
+        " FUNCTION 1 btint4cmp(integer, integer); CREATE TABLE t (a integer); CREATE INDEX i ON t (a mine)",
+        "operator class public.mine USING btree",
+        "DROP INDEX i",
+    ),
+    "parents that store a column in different ways": (
+        "CREATE TABLE up (v text STORAGE MAIN); CREATE TABLE up_too (v text STORAGE EXTERNAL);"
+        " CREATE TABLE t (v text); ALTER TABLE t INHERIT up; ALTER TABLE t INHERIT up_too",
+        "column public.t.v",
+        None,
+    ),
+    "an identity that inherits a default": (
+        "CREATE TABLE up (a integer DEFAULT 1); CREATE TABLE t (a integer GENERATED ALWAYS AS IDENTITY) INHERITS (up)",
+        "column public.t.a",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_target_would_not_take_is_refused_and_the_remedy_helps(server: Server, what: str) -> None:
+    statements, thing, remedy = REFUSED[what]
+    with make_scene(server, server, attributes="SUPERUSER") as scene:
+        scene.run_source(statements)
+        tables = [name for name in ("t", "up", "up_too") if f"TABLE {name} " in statements]
+        (blocker,) = [found for found in survey(scene.move(*tables)).blockers if found.object == thing]
+        assert not blocker.can_accept
+        scene.run_source(remedy or blocker.remedy)
+        assert survey(scene.move(*tables)).blockers == ()
+        scene.copy(*tables)
+
+
+# Checks that PostgreSQL lets a table have, and that no dump of it can be loaded with.
+LOADED = {
+    "a check that reads another table": (
+        "CREATE TABLE z (a integer); INSERT INTO z VALUES (1);"
+        " CREATE FUNCTION known(integer) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT EXISTS (SELECT FROM public.z WHERE a = $1)';"
+        " CREATE TABLE t (a integer CONSTRAINT k CHECK (known(a))); INSERT INTO t VALUES (1)",
+        "table constraint k on public.t",
+        "ALTER TABLE t DROP CONSTRAINT k; ALTER TABLE t ADD CONSTRAINT k CHECK (known(a)) NOT VALID",
+    ),
+    "a check that calls a function without its schema": (
+        "CREATE TABLE z (a integer); CREATE FUNCTION helper(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1';"
+        " CREATE FUNCTION f(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN helper($1); END';"
+        " CREATE TABLE t (a integer CHECK (f(a) > 0), b integer DEFAULT helper(1)); INSERT INTO t VALUES (1)",
+        "function public.f(integer)",
+        "ALTER FUNCTION public.f(integer) SET search_path = public",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LOADED)
+def test_what_fails_while_rows_are_loaded_is_told_before(scene: Scene, what: str) -> None:
+    statements, thing, remedy = LOADED[what]
+    scene.run_source(statements)
+    (blocker,) = survey(scene.move("t", "z")).blockers
+    assert (blocker.object, blocker.can_accept) == (thing, True)
+    scene.run_source(remedy)
+    assert survey(scene.move("t", "z")).blockers == ()
+    scene.copy("t", "z")
+
+
+@pytest.mark.pg15
+def test_what_a_server_was_built_without(server15: Server, server: Server) -> None:
+    """The embedded server has neither lz4 nor libxml nor ICU."""
+    with make_scene(server15, server) as scene:
+        scene.run_source("CREATE COLLATION c (provider = icu, locale = 'en')")
+        scene.run_source("CREATE TABLE t (packed text COMPRESSION lz4, x xml, y text COLLATE c); INSERT INTO t VALUES (repeat('x', 9000), NULL)")
+        blockers = {blocker.object: blocker for blocker in survey(scene.move("t")).blockers}
+        assert set(blockers) == {"column public.t.packed", "column public.t.x", "collation public.c"}
+        assert blockers["column public.t.packed"].remedy == "ALTER TABLE public.t ALTER COLUMN packed SET COMPRESSION pglz"
+        scene.run_source(blockers["column public.t.packed"].remedy + "; ALTER TABLE t ALTER x TYPE text, ALTER y TYPE text")
+        scene.copy("t")
+
+
+@pytest.mark.pg15
+def test_an_identity_of_a_partition_alone(server15: Server, server: Server) -> None:
+    with make_scene(server15, server) as scene:
+        scene.run_source(
+            "CREATE TABLE t (k integer, id integer NOT NULL) PARTITION BY RANGE (k);"
+            " CREATE TABLE part (k integer, id integer GENERATED ALWAYS AS IDENTITY); ALTER TABLE t ATTACH PARTITION part DEFAULT"
+        )
+        (blocker,) = survey(scene.move("t")).blockers
+        assert (blocker.object, blocker.remedy) == ("column public.part.id", "ALTER TABLE public.part ALTER COLUMN id DROP IDENTITY")
+        scene.run_source(blocker.remedy)
+        scene.copy("t")
+
+
+def test_an_extension_that_is_somewhere_else_in_the_target(scene: Scene) -> None:
+    scene.run_source("CREATE EXTENSION citext; CREATE TABLE t (name citext PRIMARY KEY)")
+    with scene.on_target(superuser=True) as target:
+        target.execute("CREATE SCHEMA elsewhere; CREATE EXTENSION citext SCHEMA elsewhere")
+    (blocker,) = survey(scene.move("t")).blockers
+    assert blocker.object == "extension citext"
+    with scene.on_target(superuser=True) as target:
+        target.execute('ALTER EXTENSION "citext" SET SCHEMA "public"')
+    scene.copy("t")
