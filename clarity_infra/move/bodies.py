@@ -1,7 +1,8 @@
 """What do the bodies of functions call and read? The server keeps text bodies as text, so this is a careful look at words.
 
-A name may stand for something else, so what is found is an obstacle that can be accepted. A statement that is put together at run
-time cannot be read at all: the functions that run such are named, so that somebody looks.
+A function or sequence that a body of the set names moves with it, and stays in the source too. A name may stand for something else, so
+what is left is an obstacle that can be accepted. A statement that is put together at run time cannot be read at all: the functions that run
+such are named, so that somebody looks.
 """
 
 from __future__ import annotations
@@ -39,46 +40,62 @@ class Findings:
     notes: list[str]
 
 
-def read_bodies(connection: psycopg.Connection[Any], members: Collection[tuple[int, int]], ours: str) -> Findings:
-    """Looks through the bodies of all functions of this database that are not an extension's."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        functions = cursor.execute(query("catalog_bodies"), {"prefix": ours}).fetchall()
-        if not functions:
-            return Findings([], [])
-        names = cursor.execute(query("catalog_names"), {"prefix": ours}).fetchall()
-        procedures = int(cursor.execute("SELECT 'pg_catalog.pg_proc'::regclass::oid AS oid").fetchall()[0]["oid"])
-    known: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in names:
-        known.setdefault((row["kind"], row["name"]), []).append(row)
-    found: list[Blocker] = []
-    unread: dict[bool, list[str]] = {True: [], False: []}
-    for function in functions:
-        moves = (procedures, function["oid"]) in members
-        named = _named_in(function["prosrc"], known)
-        if _built_at_run_time(function["language"], function["prosrc"]):
-            unread[moves].append(function["object"])
-        if moves and function["caller"]:
-            found += _while_loading(function, named)
-        for row in named:
-            thing = f"{row['kind']} {row['nspname']}.{row['name']}"
-            other_moves = (row["classid"], row["oid"]) in members
-            if moves and not other_moves:
-                found.append(
-                    Blocker(
-                        function["object"],
-                        f"its body names {thing}, which does not move",
-                        "move that too, rewrite the function, or accept it if it works without",
-                    )
-                )
-            elif not moves and other_moves and row["kind"] == "relation":
-                found.append(
-                    Blocker(
-                        function["object"],
-                        f"it stays, and its body names {thing}, which moves",
-                        "drop it, or accept that it stays behind and sees the old rows only",
-                    )
-                )
-    return Findings(found, [_UNREAD[moves].format(", ".join(objects)) for moves, objects in unread.items() if objects])
+class Bodies:
+    """The bodies of all functions of a database that are not an extension's, and the names they may mean. `ours`: LIKE pattern of our own."""
+
+    def __init__(self, connection: psycopg.Connection[Any], ours: str) -> None:
+        self._known: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        with connection.cursor(row_factory=dict_row) as cursor:
+            functions = cursor.execute(query("catalog_bodies"), {"prefix": ours}).fetchall()
+            names = cursor.execute(query("catalog_names"), {"prefix": ours}).fetchall() if functions else []
+        for row in names:
+            self._known.setdefault((row["kind"], row["name"]), []).append(row)
+        self._read = [(function, _named_in(function["prosrc"], self._known)) for function in functions]
+
+    def helpers(self, members: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+        """Functions, and sequences of no column, that are not of the set but named by a body that is; and who names each."""
+        return {
+            (row["classid"], row["oid"]): f"{function['object']}, whose body names it"
+            for function, named in self._read
+            for row in named
+            if (function["classid"], function["oid"]) in members and row["helps"] and (row["classid"], row["oid"]) not in members
+        }
+
+    def findings(self, members: Collection[tuple[int, int]]) -> Findings:
+        """What the bodies say of the set and of what stays."""
+        found: list[Blocker] = []
+        unread: dict[bool, list[str]] = {True: [], False: []}
+        for function, named in self._read:
+            moves = (function["classid"], function["oid"]) in members
+            if _built_at_run_time(function["language"], function["prosrc"]):
+                unread[moves].append(function["object"])
+            if moves and function["caller"]:
+                found += _while_loading(function, named)
+            for row in named:
+                found += _left_apart(function, row, moves=moves, other_moves=(row["classid"], row["oid"]) in members)
+        return Findings(found, [_UNREAD[moves].format(", ".join(objects)) for moves, objects in unread.items() if objects])
+
+
+def _left_apart(function: dict[str, Any], row: dict[str, Any], *, moves: bool, other_moves: bool) -> list[Blocker]:
+    thing = f"{row['kind']} {row['nspname']}.{row['name']}"
+    if moves and not other_moves:
+        also = "add it to `tables`" if row["is_table"] else "make it in the target first"
+        return [
+            Blocker(
+                function["object"],
+                f"its body names {thing}, which does not move",
+                f"{also}, rewrite the function, or accept it if it works without",
+            )
+        ]
+    if not moves and other_moves and row["kind"] == "relation":
+        return [
+            Blocker(
+                function["object"],
+                f"it stays, and its body names {thing}, which moves",
+                "drop it, or accept that it stays behind and sees the old rows only",
+            )
+        ]
+    return []
 
 
 def _while_loading(function: dict[str, Any], named: list[dict[str, Any]]) -> list[Blocker]:

@@ -10,7 +10,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from clarity_infra.errors import ConfigurationError, Refused
-from clarity_infra.move import bodies, journal, model
+from clarity_infra.move import journal, model
+from clarity_infra.move.bodies import Bodies
 from clarity_infra.move.model import Blocker, Column, Extension, MoveSet, Table
 from clarity_infra.move.names import Name, quoted
 from clarity_infra.move.queries import query
@@ -39,12 +40,12 @@ class _Closure:
     members: frozenset[tuple[int, int]]
 
     def parameters(self) -> dict[str, Any]:
-        ordered = sorted(self.members)
-        return {
-            "classids": [classid for classid, _ in ordered],
-            "objids": [objid for _, objid in ordered],
-            "prefix": OURS,
-        }
+        return {**_pairs(sorted(self.members)), "prefix": OURS}
+
+
+def _pairs(things: Iterable[tuple[int, int]]) -> dict[str, list[int]]:
+    listed = list(things)
+    return {"classids": [classid for classid, _ in listed], "objids": [objid for _, objid in listed]}
 
 
 def read_move_set(
@@ -64,13 +65,14 @@ def read_move_set(
     resolved = _resolve(connection, wanted)
     oids, blockers = _whole_trees(connection, resolved, notes)
     accepted = set(accept)
-    closure, left, crossing = _closure(connection, oids, accepted)
+    bodies = Bodies(connection, OURS)
+    closure, left, helpers, crossing = _closure(connection, oids, accepted, bodies)
     blockers += crossing
     objects = _rows(connection, "catalog_objects", {**closure.parameters()})
     dependants, shared = _dependants(connection, closure, left)
     blockers += dependants
     blockers += _obstacles(connection, oids)
-    read = bodies.read_bodies(connection, closure.members, OURS)
+    read = bodies.findings(closure.members)
     blockers += read.blockers
     notes += read.notes
     needs = _rows(connection, "catalog_needs", {"tables": oids, **closure.parameters()})
@@ -98,7 +100,7 @@ def read_move_set(
         tracking=tracked,
         blockers=_unaccepted(blockers, accepted, notes),
         notes=tuple(notes),
-        shared=shared,
+        shared=(*shared, *helpers),
         objects=closure.members,
     )
 
@@ -234,21 +236,43 @@ def _whole_trees(connection: psycopg.Connection[Any], tables: list[int], notes: 
 # What goes with them
 
 
-def _closure(connection: psycopg.Connection[Any], tables: list[int], accepted: set[str]) -> tuple[_Closure, list[int], list[Blocker]]:
-    """The members of the set, the foreign keys left behind by consent, and what in the set needs a table outside it."""
-    left: list[int] = []
-    while True:
-        rows = _tuples(connection, "catalog_closure", {"tables": tables, "left": left, "prefix": OURS})
+def _closure(
+    connection: psycopg.Connection[Any], tables: list[int], accepted: set[str], bodies: Bodies
+) -> tuple[_Closure, list[int], list[str], list[Blocker]]:
+    """The members of the set, the foreign keys left behind by consent, what moves because a body names it, and what needs a table outside.
+
+    What a body names is found by a word that may mean something else: it moves only where it needs nothing that stays.
+    """
+    left: list[tuple[int, int]] = []
+    helpers: dict[tuple[int, int], str] = {}
+    refused: set[tuple[int, int]] = set()
+
+    def read(named: Iterable[tuple[int, int]]) -> tuple[_Closure, list[Row]]:
+        seeds = _Closure(frozenset(named)).parameters()
+        rows = _tuples(connection, "catalog_closure", {"tables": tables, "left": [key for _, key in left], **seeds})
         closure = _Closure(frozenset((classid, objid) for classid, objid in rows))
-        outside = _rows(connection, "catalog_outside", closure.parameters())
-        leave = [row["objid"] for row in outside if row["contype"] == "f" and row["object"] in accepted]
-        if not leave:
-            break
+        return closure, _rows(connection, "catalog_outside", closure.parameters())
+
+    while True:
+        closure, outside = read(helpers)
+        leave = [(row["classid"], row["objid"]) for row in outside if row["contype"] == "f" and row["object"] in accepted]
         left += leave
+        more = {thing: text for thing, text in bodies.helpers(closure.members).items() if thing not in refused}
+        if not leave and not more:
+            break
+        if leave:
+            continue
+        for thing, text in more.items():
+            if len(read([*helpers, thing])[1]) > len(outside):
+                refused.add(thing)
+            else:
+                helpers[thing] = text
     blockers = [_needs_outside(row) for row in outside]
     # An accepted key that was left out no longer shows up above; it is said once, as accepted.
     blockers += [Blocker(text, "it refers to a table that does not move and is left behind", "") for text in _identities(connection, left)]
-    return closure, left, blockers
+    names = _identities(connection, helpers)
+    moved = [f"{name} is used by {text}: it is moved, and kept in the source." for name, text in zip(names, helpers.values(), strict=True)]
+    return closure, [key for _, key in left], moved, blockers
 
 
 def _needs_outside(row: Row) -> Blocker:
@@ -280,11 +304,11 @@ def _needs_outside(row: Row) -> Blocker:
     )
 
 
-def _identities(connection: psycopg.Connection[Any], constraints: list[int]) -> list[str]:
+def _identities(connection: psycopg.Connection[Any], things: Iterable[tuple[int, int]]) -> list[str]:
     rows = connection.execute(
-        "SELECT i.type || ' ' || i.identity FROM unnest(%s::oid[]) AS o(oid),"
-        " pg_catalog.pg_identify_object('pg_catalog.pg_constraint'::regclass, o.oid, 0) AS i",
-        (constraints,),
+        "SELECT i.type || ' ' || i.identity FROM unnest(%(classids)s::oid[], %(objids)s::oid[]) WITH ORDINALITY AS o(classid, objid, place),"
+        " pg_catalog.pg_identify_object(o.classid, o.objid, 0) AS i ORDER BY o.place",
+        _pairs(things),
     ).fetchall()
     return [str(row[0]) for row in rows]
 

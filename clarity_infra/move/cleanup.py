@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -338,14 +338,14 @@ def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[
     rows = [(classid, objid, kind, identity, Owner(role, inherited)) for classid, objid, kind, identity, role, inherited in found]
     tables = {identity: owner for _, _, kind, identity, owner in rows if kind == "table"}
     _drop_tables(source, move_set, tables)
-    dropped, kept = [f"table {identity}" for identity in tables], []
+    dropped = [f"table {identity}" for identity in tables]
     left = [row for row in rows if row[2] != "table"]
+    kept = _kept(source, move_set, left)
+    left = [row for row in left if row[:2] not in {thing for thing, _ in kept}]
     while left:
         stuck = []
         for classid, objid, kind, identity, owner in left:
-            if any(text.startswith(f"{kind} {identity} is used by") for text in move_set.shared):
-                kept.append(((classid, objid), f"{kind} {identity}"))
-            elif _gone_with_others(source, classid, objid):
+            if _gone_with_others(source, classid, objid):
                 dropped.append(f"{kind} {identity}")
             else:
                 try:
@@ -359,6 +359,16 @@ def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[
             raise refusal
         left = stuck
     return dropped, kept
+
+
+def _kept(
+    source: psycopg.Connection[Any], move_set: MoveSet, rows: Sequence[tuple[int, int, str, str, Owner]]
+) -> list[tuple[tuple[int, int], str]]:
+    """What is moved and stays in the source too, because something that stays uses it, and what that itself needs."""
+    shared = [(row[0], row[1]) for row in rows if any(text.startswith(f"{row[2]} {row[3]} is used by") for text in move_set.shared)]
+    found = source.execute(query("cleanup_needed"), {"classids": [c for c, _ in shared], "objids": [o for _, o in shared]}).fetchall()
+    needed = {(classid, objid) for classid, objid in found}
+    return [((classid, objid), f"{kind} {identity}") for classid, objid, kind, identity, _ in rows if (classid, objid) in needed]
 
 
 def _drop_tables(source: psycopg.Connection[Any], move_set: MoveSet, tables: Mapping[str, Owner]) -> None:

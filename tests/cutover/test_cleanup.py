@@ -103,6 +103,24 @@ def test_what_was_kept_is_not_made_again_whatever_its_name(scene: Scene, tmp_pat
     assert "log" in relations(scene)
 
 
+def test_what_a_body_names_is_kept_with_all_it_needs(scene: Scene, tmp_path: Path) -> None:
+    """Others may call it as well, which no catalog says."""
+    for run in (scene.on_source, scene.on_target):
+        run(
+            "CREATE TYPE public.mood AS ENUM ('fine');"
+            " CREATE FUNCTION public.helper(public.mood[]) RETURNS text LANGUAGE sql AS 'SELECT $1[1]::text';"
+            " CREATE FUNCTION public.touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM helper('{fine}'); RETURN NEW; END $$;"
+            " CREATE TRIGGER touched BEFORE DELETE ON public.log FOR EACH ROW EXECUTE FUNCTION public.touched()"
+        )
+    scene.cut_over()
+    evidence = cleaned_up(scene, tmp_path)
+    assert sorted(evidence["kept"]) == ["function public.helper(public.mood[])", "type public.mood"]
+    assert "function public.touched()" in evidence["dropped"]
+    assert scene.on_source("SELECT public.helper('{fine}')") == [("fine",)]
+    restore(scene.move, Path(evidence["backup"]), run=uuid.uuid4(), progress=scene.said.append)
+    assert "log" in relations(scene)
+
+
 def test_what_depends_on_the_set_stops_it_with_its_name(scene: Scene, tmp_path: Path) -> None:
     scene.cut_over()
     scene.on_source("CREATE VIEW public.theirs AS SELECT id FROM public.requests")

@@ -132,6 +132,19 @@ FOUND = {
         CREATE TABLE ranging.t (id integer PRIMARY KEY, m ranging.mood);
         INSERT INTO ranging.t VALUES (1, 'b');
     """,
+    "functions and a sequence that only bodies name": """
+        CREATE SCHEMA called;
+        CREATE SEQUENCE called."next One" START 41;
+        SELECT nextval('called."next One"');
+        CREATE TYPE called.mood AS ENUM ('fine');
+        CREATE FUNCTION called.deepest(called.mood) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN $1; END';
+        CREATE FUNCTION called.deeper() RETURNS text LANGUAGE sql AS $$ SELECT called.deepest('fine') $$;
+        CREATE FUNCTION called.numbered() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN nextval('called."next One"'); END $$;
+        CREATE FUNCTION called.touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := called.deeper(); RETURN NEW; END $$;
+        CREATE TABLE called.t (id bigint PRIMARY KEY DEFAULT called.numbered(), v text);
+        CREATE TRIGGER touched BEFORE INSERT ON called.t FOR EACH ROW EXECUTE FUNCTION called.touched();
+        INSERT INTO called.t DEFAULT VALUES;
+    """,
     "a comment on a schema": """
         CREATE SCHEMA "new one";
         COMMENT ON SCHEMA "new one" IS 'it''s new';
@@ -182,6 +195,16 @@ def _tables(scene: Scene) -> list[str]:
 def test_what_random_schemas_found_arrives(arrived: tuple[Scene, dict[str, list[str]]], what: str) -> None:
     scene, tables = arrived
     assert compare(scene, move_set_of(scene, tables[what], ()), ()) == []
+
+
+def test_what_only_bodies_name_works_in_the_target(arrived: tuple[Scene, dict[str, list[str]]]) -> None:
+    scene, _ = arrived
+    with scene.on_target() as target, target.transaction(force_rollback=True):
+        assert target.execute("INSERT INTO called.t DEFAULT VALUES RETURNING id, v").fetchone() == (43, "fine")
+    notes = survey(scene.move("called.t")).notes
+    kept = ("function called.deepest", "function called.deeper", "function called.numbered", "sequence called.")
+    named = [any(note.startswith(name) and "whose body names it" in note for note in notes) for name in kept]
+    assert named == [True, True, False, True]  # the default's own function is needed as the server itself knows
 
 
 def test_a_comment_on_a_schema_that_the_owner_had_is_brought(arrived: tuple[Scene, dict[str, list[str]]]) -> None:

@@ -58,8 +58,8 @@ OBSTACLES = {
         "function public.f()",
         True,
     ),
-    "a trigger's function that calls what stays": (
-        "CREATE FUNCTION helper() RETURNS integer LANGUAGE sql AS 'SELECT 1';"
+    "a trigger's function that calls what has to stay": (
+        "CREATE FUNCTION helper() RETURNS SETOF other LANGUAGE sql AS 'SELECT * FROM other';"
         " CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM helper(); RETURN NEW; END $$;"
         " CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION f()",
         "function public.f()",

@@ -1,6 +1,6 @@
 -- The text bodies of this database's own functions: the server does not know what they call or read.
 -- %(prefix)s: LIKE pattern of this program's own names
-SELECT p.oid, i.type || ' ' || i.identity AS object, p.prosrc, n.nspname, p.proname,
+SELECT 'pg_catalog.pg_proc'::regclass::oid AS classid, p.oid, i.type || ' ' || i.identity AS object, p.prosrc, n.nspname, p.proname,
        l.lanname::text AS language,
        pg_catalog.format('ALTER FUNCTION %%s SET search_path = %%I', i.identity, n.nspname) AS pin,
        EXISTS (SELECT 1 FROM unnest(p.proconfig) AS c WHERE c LIKE 'search\_path=%%') AS pinned,

@@ -1,9 +1,12 @@
 -- Everything the tables consist of (downwards in pg_depend) and need (upwards), as (catalog, object).
 -- Not part of it: other tables and views (they are obstacles), rules, memberships in publications, members of extensions beyond
 -- the extension itself, what the server came with, and objects of this program.
--- %(tables)s::oid[]: the tables; %(left)s::oid[]: constraints that are left behind by consent; %(prefix)s: LIKE pattern of our own names
+-- %(tables)s::oid[]: the tables; %(classids)s::oid[], %(objids)s::oid[]: what moves with them besides, in parallel; %(left)s::oid[]: constraints that are left behind by consent; %(prefix)s: LIKE pattern of our own names
 WITH RECURSIVE closure(classid, objid) AS (
-    SELECT 'pg_catalog.pg_class'::regclass::oid, unnest(%(tables)s::oid[])
+    SELECT start.classid, start.objid
+      FROM (SELECT 'pg_catalog.pg_class'::regclass::oid, unnest(%(tables)s::oid[])
+            UNION ALL
+            SELECT * FROM unnest(%(classids)s::oid[], %(objids)s::oid[])) AS start(classid, objid)
     UNION
     SELECT step.classid, step.objid
       FROM closure m

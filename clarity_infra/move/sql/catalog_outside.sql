@@ -1,6 +1,6 @@
 -- Which members of the set need a table, view or sequence that is not in it?
 -- %(classids)s::oid[], %(objids)s::oid[]: the closure, in parallel
-SELECT DISTINCT m.classid::regclass::text AS catalog, m.objid, i.type || ' ' || i.identity AS object, o.type || ' ' || o.identity AS needs,
+SELECT DISTINCT m.classid::regclass::text AS catalog, m.classid, m.objid, i.type || ' ' || i.identity AS object, o.type || ' ' || o.identity AS needs,
        k.contype::text, c.relkind::text AS member_kind
   FROM unnest(%(classids)s::oid[], %(objids)s::oid[]) AS m(classid, objid)
   JOIN pg_catalog.pg_depend d ON d.classid = m.classid AND d.objid = m.objid AND d.refclassid = 'pg_catalog.pg_class'::regclass
@@ -13,4 +13,4 @@ SELECT DISTINCT m.classid::regclass::text AS catalog, m.objid, i.type || ' ' || 
                       WHERE x.classid = 'pg_catalog.pg_class'::regclass)
    AND i.identity IS NOT NULL
    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype = 'e')
- ORDER BY 3, 4
+ ORDER BY object, needs
