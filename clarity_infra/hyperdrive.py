@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pulumi
-import pulumi_cloudflare as cloudflare
 
 from clarity_infra.connection import is_loopback
 from clarity_infra.errors import ConfigurationError
 from clarity_infra.hyperdrive_api import DEFAULT_PORT, Hyperdrive
 from clarity_infra.secret import secret
 from clarity_infra.settings import PROJECT, Settings
+
+if TYPE_CHECKING:  # two seconds of processor time to import: where it is declared only, not in every process that looks
+    import pulumi_cloudflare as cloudflare
 
 # The API takes "postgresql" as well and shows what it was given: the one the config has is kept.
 _SCHEME = "postgres"
@@ -294,6 +296,8 @@ class OriginAuthority(pulumi.ComponentResource):
     """The CA certificate by which Cloudflare knows the new database's server. The cut-over needs its ID, so it comes before that."""
 
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
+        import pulumi_cloudflare as cloudflare
+
         super().__init__("clarity:hyperdrive:OriginAuthority", name, None, opts)
         self.certificate = cloudflare.MtlsCertificate(
             name,
@@ -325,6 +329,8 @@ class HyperdriveConfig(pulumi.ComponentResource):
         after: list[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        import pulumi_cloudflare as cloudflare
+
         super().__init__("clarity:hyperdrive:HyperdriveConfig", name, None, opts)
         configuration, adopted = settings.configuration, settings.adopts
         before = recorded.apply(json.loads)
@@ -352,6 +358,8 @@ class HyperdriveConfig(pulumi.ComponentResource):
 
 
 def _provider(settings: Settings, parent: pulumi.Resource) -> cloudflare.Provider:
+    import pulumi_cloudflare as cloudflare
+
     return cloudflare.Provider(
         "cloudflare",
         api_token=pulumi.Output.secret(settings.cloudflare_token),
