@@ -25,7 +25,7 @@ from psycopg import sql
 
 from sandbox import environment, language_host, pulumi_cli
 from sandbox.background import Background, processes_with
-from sandbox.engine import Engine, EngineError, OnLine, Result, Run, stale_lock_owner
+from sandbox.engine import Engine, EngineError, OnLine, Result, Run, stale_lock_owner, state_url
 from sandbox.plugins.install import install as install_plugins
 from sandbox.postgres import SUPERUSER, Server, free_port, port_is_free, wheel_bindir
 from sandbox.source import NEIGHBOURS, TABLES, build, read_folder
@@ -155,7 +155,7 @@ class Sandbox:
             "MASTER_DATABASE_URL": self.admin_url,
             "DATABASE_URL": self.database_url,
             "PULUMI_HOME": str(self.folder / "pulumi"),
-            "PULUMI_BACKEND_URL": f"file://{self.state_path}",
+            "PULUMI_BACKEND_URL": state_url(self.state_path),
             "PULUMI_CONFIG_PASSPHRASE": self._secret("PULUMI_CONFIG_PASSPHRASE"),
             "PULUMI_STACK": self.stack,
             "PULUMI_SKIP_UPDATE_CHECK": "true",

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "Pulumi.README.md", *(ROOT / "docs").glob("*.md")])
 
-_PROGRAMS = r"make|pulumi|python3?|\.venv/bin/\w+|pip|psql|npx|npm|gh|git|docker|apt(?:-get)?|createdb|export|source|\."
+_PROGRAMS = r"make|pulumi|python3?|\.venv/bin/\w+|pip|psql|npx|npm|gh|git|docker|apt(?:-get)?|createdb|export|source|find|\."
 _VARIABLES = r"(?:[A-Z_]+=(?:\"[^\"]*\"|'[^']*'|[^\s'\"]*) )*"
 _COMMAND = re.compile(rf"{_VARIABLES}(?:{_PROGRAMS}) \S")
 

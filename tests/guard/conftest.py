@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from clarity_infra.__main__ import main
-from sandbox.engine import Engine
+from sandbox.engine import Engine, state_url
 from sandbox.stack import PROJECT, Sandbox
 from tests.end_to_end.conftest import new_sandbox
 
@@ -62,7 +62,7 @@ def violating(new_sandbox: Callable[..., Sandbox], tmp_path_factory: pytest.Temp
     sandbox = new_sandbox(rows=200)
     folder = tmp_path_factory.mktemp("violations")
     shutil.copytree(VIOLATIONS, folder / "program")
-    own = {"PULUMI_BACKEND_URL": f"file://{folder}", "PYTHONPATH": str(PROJECT)}
+    own = {"PULUMI_BACKEND_URL": state_url(folder), "PYTHONPATH": str(PROJECT)}
     engine = Engine(
         sandbox.engine.cli,
         folder / "program",

@@ -18,6 +18,7 @@ import pulumi_random as random
 import pytest
 from pulumi import automation
 
+from sandbox.engine import state_url
 from sandbox.plugins.cloudflare_api import FIRST_PAUSE_VARIABLE
 from sandbox.plugins.install import install
 from sandbox.postgres import Server
@@ -67,7 +68,7 @@ def engine_environment(pulumi_cli: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", path)  # the Automation API looks for the CLI there
     return {
         "PULUMI_HOME": str(home),
-        "PULUMI_BACKEND_URL": f"file://{backend}",
+        "PULUMI_BACKEND_URL": state_url(backend),
         "PULUMI_CONFIG_PASSPHRASE": "passphrase",
         "PULUMI_SKIP_UPDATE_CHECK": "1",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "1",
