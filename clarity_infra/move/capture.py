@@ -41,7 +41,17 @@ _ROW_WORK = sql.SQL(
 """
 )
 
-_WHOLE_WORK = sql.SQL("INSERT INTO {notes} (number, tab, key) VALUES (pg_catalog.nextval({counter}), {table}, NULL);")
+_WHOLE_WORK = sql.SQL(
+    """
+  DECLARE number bigint;
+  BEGIN
+    number := pg_catalog.nextval({counter});
+    IF number <= {cap} THEN
+      INSERT INTO {notes} (number, tab, key) VALUES (number, {table}, NULL);
+    END IF;
+  END;
+"""
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +130,17 @@ def _function(stack: str, table: Table, *, whole: bool = False) -> str:
     return f"{trigger_name(stack)}_{table.oid}" + ("_all" if whole else "")
 
 
+def _by_row(table: Table) -> bool:
+    """Whether each of the table's rows reports, not each statement on it."""
+    return bool(table.key or table.parents)
+
+
 def put_up(connection: psycopg.Connection, stack: str, tables: Sequence[Table]) -> None:
     """Puts the triggers on the tables, in the connection's transaction, which holds their locks; `prepare` has run before.
 
-    Every table reports TRUNCATE; one with a key reports changed rows, one without reports that anything was written.
+    Every table reports TRUNCATE; one with a key reports changed rows, one without reports that anything was written. A statement on a
+    table fires no statement trigger of its partitions and children, whose rows it writes all the same: these report row by row.
+    https://www.postgresql.org/docs/current/trigger-definition.html
     """
     home = fence.home_of(connection)
     trigger = trigger_name(stack)
@@ -131,15 +148,15 @@ def put_up(connection: psycopg.Connection, stack: str, tables: Sequence[Table]) 
     standing = {(Name(schema, table), name) for schema, table, name, _ in fence.triggers(connection, trigger)}
     for table in tables:
         with acting_as(connection, found[table.name]):
-            events = sql.SQL("TRUNCATE" if table.key else "INSERT OR UPDATE OR DELETE OR TRUNCATE")
+            events = sql.SQL("TRUNCATE" if _by_row(table) else "INSERT OR UPDATE OR DELETE OR TRUNCATE")
             if (table.name, f"{trigger}_all") not in standing:
                 function = sql.Identifier(home, _function(stack, table, whole=True))
                 _make_trigger(connection, table, f"{trigger}_all", events=events, each=sql.SQL("STATEMENT"), function=function)
             fence.set_trigger_state(connection, table.name, f"{trigger}_all", "A")
-            if not table.key:
+            if not _by_row(table):
                 continue
             if (table.name, trigger) not in standing:
-                function = sql.Identifier(home, _function(stack, table))
+                function = sql.Identifier(home, _function(stack, table, whole=not table.key))
                 changes = sql.SQL("INSERT OR UPDATE OR DELETE")
                 _make_trigger(connection, table, trigger, events=changes, each=sql.SQL("ROW"), function=function)
             fence.set_trigger_state(connection, table.name, trigger, "A")
@@ -158,7 +175,7 @@ def intact(connection: psycopg.Connection, stack: str, tables: Sequence[Table]) 
     rows = fence.triggers(connection, trigger_name(stack))
     standing = {(Name(schema, table), trigger) for schema, table, trigger, state in rows if state == "A"}
     wanted = {(table.name, f"{trigger_name(stack)}_all") for table in tables}
-    wanted |= {(table.name, trigger_name(stack)) for table in tables if table.key}
+    wanted |= {(table.name, trigger_name(stack)) for table in tables if _by_row(table)}
     return standing >= wanted
 
 

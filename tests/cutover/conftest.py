@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg import sql
 
 from clarity_infra.move import faults
+from clarity_infra.move.copy import copy
+from clarity_infra.move.journal import Journal
+from clarity_infra.move.migrations import Migrations
+from clarity_infra.move.names import Name
 from sandbox.postgres import Server
 from tests.cutover.scene import Scene, build
 
@@ -54,6 +61,28 @@ def new_scene(server: Server, tmp_path: Path) -> Iterator[Callable[..., Scene]]:
 def scene(new_scene: Callable[..., Scene]) -> Scene:
     """A scene on the embedded PostgreSQL 18 with a managed admin."""
     return new_scene()
+
+
+@pytest.fixture
+def copied_scene(new_scene: Callable[..., Scene]) -> Callable[..., Scene]:
+    """Makes scenes of other tables, by the copy itself: `copied_scene("CREATE TABLE public.t ...", "t")`; no migrations."""
+
+    def make(structure: str, *tables: str, **more: Any) -> Scene:
+        scene = new_scene(**more)
+        scene.on_target("DROP OWNED BY CURRENT_USER CASCADE")
+        with scene.move.target.connect() as target:
+            Journal(target, scene.move.stack).forget()
+            target.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(sql.Identifier(scene.move.owner)))
+            target.execute(
+                sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(*map(sql.Identifier, (scene.move.target.database, scene.move.owner)))
+            )
+        scene.on_source(structure)
+        scene.move = dataclasses.replace(scene.move, tables=tuple(Name("public", table) for table in tables), tracking="none")
+        scene.migrations = Migrations(None)
+        copy(scene.move, run=uuid.uuid4(), progress=scene.said.append)
+        return scene
+
+    return make
 
 
 @pytest.fixture(autouse=True)
