@@ -80,6 +80,23 @@ CONNECT_TIMEOUT = 10
 # Less than this libpq does not take. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-CONNECT-TIMEOUT
 _SHORTEST_TIMEOUT = 2
 
+# What stands before the reason, with the names of host and address, in which anything may stand: of psycopg's and libpq's lines.
+_ATTEMPT = re.compile(
+    r"^(?:connection failed: )?connection to server at \".*?\"(?: \(.*?\))?, port \d+ failed: |^- host: .*?, hostaddr: '.*?': "
+)
+# How grave it is, in the server's own language, a colon and two spaces. https://github.com/postgres/postgres/blob/master/src/interfaces/libpq/fe-protocol3.c
+_SERVER_SAYS = re.compile(r"[^\s:]+:  (?P<text>.*)")
+_WRONG_PASSWORD = re.compile(r"(?:password )?authentication failed|no password supplied")
+# SQLSTATEs 57P03 and 53300, of which libpq passes on the words alone.
+_NOT_NOW = re.compile(
+    r"the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)"
+    r"|too many (?:clients|connections)|remaining connection slots|no more connections allowed"
+)
+# A web server's answer, say, in plain text or where the answer to the question for TLS was to be.
+_NO_POSTGRESQL = re.compile(r"expected authentication request from server|invalid response to SSL negotiation")
+_TLS = re.compile(r"SSL|ssl|certificate|private key")
+_NO_HOST = re.compile(r"failed to resolve host|could not translate host name")
+
 # Every session of ours: no timeout of the server's or the database's may end a copy or a snapshot half way, names resolve only
 # where we say so, and values print alike on every server (research/copy.md sections 2.6 and 3).
 _SESSION = {
@@ -288,34 +305,55 @@ class Endpoint:
 
     def _cannot_connect(self, error: psycopg.OperationalError) -> ClarityError:
         """libpq gives no SQLSTATE for a failed login, so its words are what there is to tell the causes apart."""
-        lines = _without_secret(str(error), self.password).strip().splitlines() or ["no reason given"]
-        # The server's own words may have a line of detail after them; a failure before it answers ends with the reason.
-        text = next((line for line in lines if "FATAL" in line), lines[-1])
-        if "certificate" in text or "SSL" in text or "ssl" in text:
-            return ConfigurationError(
-                f"{self.label()}: no trusted TLS connection: {text}",
-                remedy="check the host name, set sslRootCert to the CA of the server, or allowWeakTls to accept the risk.",
-            )
-        if "password authentication failed" in text or "no password supplied" in text or "authentication failed" in text:
+        lines = str(error).splitlines()
+        # A line that begins with a tab says what may be the reason, not what is.
+        reasons = [_ATTEMPT.sub("", line).strip() for line in lines if line.strip() and not line.startswith("\t")] or ["no reason given"]
+        refusal = next(filter(None, map(_SERVER_SAYS.match, reasons)), None)
+        text = reasons[-1] if refusal is None else refusal["text"].rstrip(".")
+        if _WRONG_PASSWORD.search(text):
             return ConfigurationError(
                 f'{self.label()}: the server refused the password of "{self.user}".',
                 unchanged="Nothing was changed.",
                 remedy="correct the URL's user and password (percent-encode special characters).",
             )
+        return self._not_reached(text) if refusal is None else self._refused(text)
+
+    def _refused(self, text: str) -> ClarityError:
+        """What the server, or a pooler before it, said instead of letting us in."""
+        shown = _without_secret(text, self.password)
         if "unsupported startup parameter" in text:  # pgbouncer's words for what it does not pass on
             return ConfigurationError(
-                f"{self.label()} is reached through a connection pooler, where a snapshot cannot be shared between sessions: {text}",
+                f"{self.label()} is reached through a connection pooler, where a snapshot cannot be shared between sessions: {shown}",
                 unchanged="Nothing was changed.",
                 remedy="use the provider's direct (unpooled) host or port.",
             )
-        if "FATAL" in text:
+        if _NOT_NOW.search(text):
+            return Unreachable(
+                f"{self.label()} cannot be reached: the server takes no connection at present: {shown}.",
+                remedy="run the same command again when it does; where it has too many connections, end some of them first.",
+            )
+        return ConfigurationError(
+            f'{self.label()} refused the login of "{self.user}": {shown}.',
+            unchanged="Nothing was changed.",
+            remedy="check database, user and the server's pg_hba.conf.",
+        )
+
+    def _not_reached(self, text: str) -> ClarityError:
+        """libpq's own words, where no server said anything; a connection that broke, while TLS was agreed on or before, proves nothing."""
+        shown = _without_secret(text, self.password)
+        if _NO_POSTGRESQL.search(text):
             return ConfigurationError(
-                f'{self.label()} refused the login of "{self.user}": {text.split("FATAL:")[-1].strip()}.',
+                f"{self.label()}: what answers there is no PostgreSQL server: {shown}.",
                 unchanged="Nothing was changed.",
-                remedy="check database, user and the server's pg_hba.conf.",
+                remedy="check host and port.",
+            )
+        if _TLS.search(text) and not _NO_HOST.search(text) and "SYSCALL" not in text:
+            return ConfigurationError(
+                f"{self.label()}: no trusted TLS connection: {shown}",
+                remedy="check the host name, set sslRootCert to the CA of the server, or allowWeakTls to accept the risk.",
             )
         return Unreachable(
-            f"{self.label()} cannot be reached: {text}",
+            f"{self.label()} cannot be reached: {shown}",
             remedy="check host, port, firewall and that the server runs.",
         )
 

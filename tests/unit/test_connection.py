@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -211,3 +216,80 @@ def test_the_password_of_a_tool_is_in_a_file_for_its_time_only() -> None:
 def test_errors_are_of_one_family() -> None:
     assert issubclass(ConfigurationError, ClarityError)
     assert issubclass(Unreachable, ClarityError)
+
+
+def refusing(text: str, severity: str = "FATAL") -> Callable[[socket.socket], None]:
+    """A server that answers the first message of a session with an error. https://www.postgresql.org/docs/current/protocol-error-fields.html"""
+    fields = f"S{severity}\0VFATAL\0C00000\0M{text}\0\0".encode()
+    return lambda client: client.sendall(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A port where each client's first message is answered so, and the connection then closed."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    client.recv(1000)
+                    answer(client)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def break_off(client: socket.socket) -> None:
+    """Agrees to TLS, then breaks off, as a firewall does that looks into the handshake."""
+    client.sendall(b"S")
+    client.recv(1000)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def hang_up(client: socket.socket) -> None:
+    """Says nothing."""
+
+
+def answer_as_a_web_server(client: socket.socket) -> None:
+    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+WRONG, OUT_OF_REACH = ConfigurationError, Unreachable
+ANSWERS: dict[str, tuple[Callable[[socket.socket], None], str, type[ClarityError], str]] = {
+    "a password": (refusing('password authentication failed for user "u"'), "disable", WRONG, r'refused the password of "u"'),
+    "a password, by a proxy": (refusing("password authentication failed for user 'u'", "ERROR"), "disable", WRONG, "refused the password"),
+    "a password, in Russian": (refusing("пользователь не прошёл проверку", "ВАЖНО"), "disable", WRONG, "login of .* не прошёл"),
+    "a password, in Chinese": (refusing("用户密码认证失败", "致命错误"), "disable", WRONG, "refused the login of .*认证失败"),
+    "a name that sounds like TLS": (refusing('database "ssl_certificate" does not exist'), "disable", WRONG, 'login of "u": database "ssl_c'),
+    "TLS, by pg_hba.conf": (refusing('no pg_hba.conf entry for host "h", SSL off'), "disable", WRONG, "refused the login .* pg_hba"),
+    "a start": (refusing("the database system is starting up"), "disable", OUT_OF_REACH, "no connection at present: .* starting up"),
+    "too many": (refusing("sorry, too many clients already"), "disable", OUT_OF_REACH, "no connection at present: .* too many clients"),
+    "nothing": (hang_up, "disable", OUT_OF_REACH, "cannot be reached: server closed the connection unexpectedly"),
+    "TLS that breaks": (break_off, "require", OUT_OF_REACH, "cannot be reached: SSL SYSCALL error"),
+    "another protocol": (answer_as_a_web_server, "disable", WRONG, "is no PostgreSQL server"),
+    "another protocol for TLS": (answer_as_a_web_server, "require", WRONG, "is no PostgreSQL server"),
+}
+
+
+@pytest.mark.parametrize("answered", ANSWERS)
+def test_what_a_server_answers_is_told_for_what_it_is(answered: str) -> None:
+    """At a preview an unreachable server is a warning and all else an error, so that the one must not be taken for the other."""
+    answer, mode, kind, text = ANSWERS[answered]
+    with answering(answer) as port:
+        endpoint = Endpoint.from_url(f"postgres://u:{PASSWORD}@127.0.0.1:{port}/d?sslmode={mode}", name="X")
+        with pytest.raises(ClarityError, match=re.compile(text, re.DOTALL)) as raised:
+            endpoint.connect()
+    assert type(raised.value) is kind, raised.value
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"), [("127.0.0.1:1", "reached: Connection refused$"), ("ssl-certificate.invalid", "reached: failed to resolve host")]
+)
+def test_an_unreachable_host_is_told_with_the_reason(host: str, reason: str) -> None:
+    with pytest.raises(Unreachable, match=re.compile(reason, re.MULTILINE)):
+        Endpoint.from_url(f"postgres://u:{PASSWORD}@{host}/d", name="X").connect()
