@@ -200,7 +200,7 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     )
     if seen.set is not None:
         with settings.source.connect(purpose="review") as source, settings.target.connect(purpose="review") as target:
-            refuse_changed(settings.stack, source, target, [table.name for table in seen.set.tables])
+            refuse_changed(settings.stack, source, target, seen.set)
     lines = outlook(settings, seen)
     if seen.survey is not None and seen.survey.blockers:
         blockers = [str(blocker) for blocker in seen.survey.blockers]

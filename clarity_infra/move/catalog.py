@@ -105,6 +105,35 @@ def read_move_set(
     )
 
 
+def changed_since(connection: psycopg.Connection[Any], move_set: MoveSet) -> list[str]:
+    """The tables of this database that came, went or have other columns since the set was read, and the enums with other labels.
+
+    For a moment in which writers wait: it asks for no more than what would leave rows or values behind.
+    """
+    tables = _tuples(connection, "catalog_descendants", {"tables": [table.oid for table in move_set.tables]})
+    found = {oid: Name(schema, name) for oid, schema, name, kind, *_ in tables if kind != "f"}
+    known = {table.oid: table for table in move_set.tables}
+    columns: dict[int, list[Column]] = {oid: [] for oid in found}
+    for oid, *facts in _tuples(connection, "catalog_columns", {"tables": list(found)}):
+        columns[oid].append(Column(*facts))
+    changed = [f"{table.name} is gone" for table in move_set.tables if found.get(table.oid) != table.name]
+    changed += [f"{name} is new" for oid, name in sorted(found.items(), key=lambda item: item[1]) if oid not in known]
+    changed += [
+        f"{table.name} has other columns" for oid, table in known.items() if oid in found and columns_of(table) != _columns(columns[oid])
+    ]
+    labels = _enums(connection, [objid for _, objid in move_set.objects])
+    return changed + [f"{name} has other labels" for name, before in move_set.enums.items() if labels.get(name) != before]
+
+
+def columns_of(table: Table) -> list[str]:
+    """What of a table's columns decides which values a row has."""
+    return _columns(table.columns)
+
+
+def _columns(columns: Iterable[Column]) -> list[str]:
+    return [f"{quoted(column.name)} {column.type}" + (" generated" if column.generated else "") for column in columns]
+
+
 def _rows(connection: psycopg.Connection[Any], name: str, parameters: Mapping[str, Any]) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(query(name), parameters).fetchall()

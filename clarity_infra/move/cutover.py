@@ -20,19 +20,22 @@ from psycopg import IsolationLevel, sql
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
 from clarity_infra.move import capture, fence, migrations, state
 from clarity_infra.move.carry import at_rest, carry_until_equal
+from clarity_infra.move.catalog import changed_since, columns_of, read_move_set
 from clarity_infra.move.comparison import Comparison
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
 from clarity_infra.move.digest import Method
+from clarity_infra.move.discard import COPIED
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal
 from clarity_infra.move.locks import Hold, Watch, lock_out_writers
 from clarity_infra.move.migrations import Migrations
-from clarity_infra.move.model import Move, Progress, Table
+from clarity_infra.move.model import Move, MoveSet, Progress, Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.proof import Proof
 from clarity_infra.move.sequences import read_sequences, set_sequences
 from clarity_infra.move.shape import Shape, columns, shapes
-from clarity_infra.move.state import CUT_OVER, FENCED, GONE_BACK, LIFTED, MIGRATED, OPENED, SENT_ON
+from clarity_infra.move.state import CUT_OVER, FENCED, LIFTED, MIGRATED, OPENED, SENT_ON
+from clarity_infra.move.verify import ONLY_IN_TARGET, compare_structure, read_present
 
 # Rounds of bringing near without a lock: more do not help where writers are faster than this program.
 ROUNDS = 6
@@ -196,8 +199,8 @@ class _CutOver:
             )
 
     def _check_alike(self) -> None:
-        """Source and target still have the columns that were copied; a difference would make rows unequal later."""
-        refuse_changed(self.way.move.stack, self.way.source, self.way.target, self.way.tables)
+        """The source still is what was copied; what it has more would be missing once the target is live."""
+        refuse_changed(self.way.move.stack, self.way.source, self.way.target, self.way.move_set)
 
     def _check_migrations(self) -> None:
         """No migration reached the source after the copy; and what is pending can be applied, which tables it rewrites."""
@@ -301,7 +304,11 @@ class _CutOver:
         *,
         count: bool,
     ) -> int:
-        """Under the lock: carries what was noted, and proves that every changed row and the sequences are equal."""
+        """Under the lock: carries what was noted, and proves that every changed row and the sequences are equal.
+
+        Nobody changes tables while they are locked, but somebody may have before: a partition that was not there when the triggers
+        were put on the others has none.
+        """
         way = self.way
         if not capture.intact(lock, way.move.stack, tables):
             raise Refused(
@@ -309,6 +316,9 @@ class _CutOver:
                 unchanged="Nothing was changed.",
                 remedy="find out by whom, then run the same command again.",
             )
+        changed = changed_since(lock, way.move_set)
+        if changed:
+            raise _not_as_copied(changed)
         notes = capture.take(lock, way.move.stack, tables)
         with at_rest(rows, shaped):
             comparison = Comparison(lock, rows, shaped, notes)
@@ -333,6 +343,7 @@ class _CutOver:
             carried=carried,
             counted_under_lock=counted,
             attempts=hold.attempts,
+            columns={str(table.name): columns_of(table) for table in way.move_set.tables},
         )
         if not self.alive():
             raise ClarityError(
@@ -534,23 +545,55 @@ def gap_text(evidence: Mapping[str, Any], live: str = "the new database took wri
     return text + "; a client adds what it lets pass before it tries again"
 
 
-def refuse_changed(stack: str, source: psycopg.Connection[Any], target: psycopg.Connection[Any], tables: Iterable[Name]) -> None:
-    """Raises Refused where tables of the source have other columns than were copied; a target that was live has later ones on purpose."""
-    names = list(tables)
-    here, there = columns(source, names), columns(target, names)
+# What may differ without a row, a value or a write of the application's being treated otherwise.
+_TUNING = ("comment", "options", "options of TOAST", "storage", "compression", "statistics target", "replica identity", "forced row security")
+
+
+def refuse_changed(stack: str, source: psycopg.Connection[Any], target: psycopg.Connection[Any], move_set: MoveSet) -> None:
+    """Raises Refused where the source is not what was copied any more: `move_set` is as it is now.
+
+    A target that was migrated, or live, since it was copied has later columns on purpose: then the source is compared with what it was
+    when it was fenced.
+    """
+    latest = Journal(target, stack).last(COPIED, MIGRATED, OPENED)
+    if latest is None or latest.step == COPIED:
+        changed = _missing(source, target, move_set)
+    else:
+        fenced = Journal(source, stack).last(FENCED)
+        known = fenced.facts.get("columns") if fenced is not None else None
+        now = {str(table.name): columns_of(table) for table in move_set.tables}
+        changed = [name for name in now.keys() | known.keys() if now.get(name) != known.get(name)] if known else []
+    if changed:
+        raise _not_as_copied(sorted(changed))
+
+
+def _missing(source: psycopg.Connection[Any], target: psycopg.Connection[Any], move_set: MoveSet) -> list[str]:
+    """What of the source the copy does not have, or has otherwise; what somebody added to the copy is his own affair."""
+    names = [table.name for table in move_set.tables]
+    there = read_present(target, names)
+    if len(there) < len(names):
+        return [f"{name} (missing in the target)" for name in names if name not in there]
+    here, copied = columns(source, names), columns(target, names)
     different = [
         f"{name}.{column.name}" + ("" if column.name in known else " (missing in the target)")
         for name, found in here.items()
-        for known in [{other.name: other.type for other in there.get(name, ())}]
+        for known in [{other.name: other.type for other in copied.get(name, ())}]
         for column in found
         if known.get(column.name) != column.type
     ]
-    if different and Journal(source, stack).last(GONE_BACK, LIFTED) is None:
-        raise Refused(
-            "The source's tables changed since they were copied: " + ", ".join(different[:10]) + ".",
-            unchanged="Nothing was changed.",
-            remedy="raise copyRevision, so that a copy with the new structure is made.",
-        )
+    if different:
+        return different
+    target_set = read_move_set(target, names, tracking="none")
+    structure, _ = compare_structure(source, target, move_set, target_set, but=_TUNING)
+    return [text for text in structure if not text.endswith(ONLY_IN_TARGET)]
+
+
+def _not_as_copied(changed: list[str]) -> Refused:
+    return Refused(
+        "The source's tables changed since they were copied: " + ", ".join(changed[:10]) + ".",
+        unchanged="Nothing was changed.",
+        remedy="raise copyRevision, so that a copy with the new structure is made.",
+    )
 
 
 def _unequal(tables: list[Name]) -> VerificationFailed:

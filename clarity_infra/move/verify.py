@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import psycopg
@@ -85,7 +85,7 @@ def verify(
         a, b = (source_digests or {}).get(table.name), (target_digests or {}).get(table.name)
         compared.append((table, a, b) if a and b else (table, *_digests(source, target, table, method)))
     differences += [text for table, a, b in compared for text in _content(source, target, table, a, b)]
-    structure, aspects = compare_structure(source, target, move_set, target_set, forced=forced)
+    structure, aspects = compare_structure(source, target, move_set, target_set, but=() if forced else ("forced row security",))
     differences += structure
     differences += compare_enums(move_set, target_set)
     wanted = states if states is not None else read_sequences(source, move_set.sequences)
@@ -269,6 +269,8 @@ def negative_control(target: psycopg.Connection[Any], compared: list[tuple[Table
 
 # Structure
 
+ONLY_IN_TARGET = ": it is in the target only"
+
 _Aspects = dict[tuple[str, str], str | None]
 
 
@@ -278,18 +280,18 @@ def compare_structure(
     source_set: MoveSet,
     target_set: MoveSet,
     *,
-    forced: bool = True,
+    but: Collection[str] = (),
 ) -> tuple[list[str], int]:
-    """What differs in the definitions of the two sides' objects, and how many aspects were compared."""
+    """What differs in the definitions of the two sides' objects, in all aspects `but` those named, and how many aspects were compared."""
     versions = (source.info.server_version, target.info.server_version)
     known = {"not_null": min(versions) >= 180000, "partition_identity": len({version >= 170000 for version in versions}) == 1}
     a, b = (_structure(side, move_set, known) for side, move_set in ((source, source_set), (target, target_set)))
     alike = len({version // 10000 for version in versions}) == 1
     objects_a, objects_b = {thing for thing, _ in a}, {thing for thing, _ in b}
     differences = [f"{thing}: it is missing in the target" for thing in sorted(objects_a - objects_b)]
-    differences += [f"{thing}: it is in the target only" for thing in sorted(objects_b - objects_a)]
+    differences += [f"{thing}{ONLY_IN_TARGET}" for thing in sorted(objects_b - objects_a)]
     for thing, aspect in sorted(a.keys() & b.keys()):
-        if aspect == "forced row security" and not forced:
+        if aspect in but:
             continue
         left, right = a[thing, aspect], b[thing, aspect]
         if left != right and (alike or not _means_the_same(aspect, left, right)):
