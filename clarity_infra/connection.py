@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 from clarity_infra.move.names import quoted
+from clarity_infra.patience import within
 
 # Strongest last; libpq's own words. https://www.postgresql.org/docs/current/libpq-ssl.html
 SSLMODES = ("disable", "require", "verify-ca", "verify-full")
@@ -260,12 +261,19 @@ class Endpoint:
     def connect(self, *, autocommit: bool = True, role: str | None = None, purpose: str = "", patience: int | None = None) -> psycopg.Connection:
         """Opens a session with pinned settings, acting as `role` where one is given.
 
-        `purpose` shows in `pg_stat_activity` as `clarity-infra PURPOSE`. `patience`: seconds the server has to answer, all its addresses
-        together; left out, each has CONNECT_TIMEOUT.
+        `purpose` shows in `pg_stat_activity` as `clarity-infra PURPOSE`. `patience`: seconds in which the server has to let us in, its
+        name's resolution and all its addresses together; left out, each address has CONNECT_TIMEOUT.
         Raises Unreachable where no server answers, ConfigurationError where it refuses the login or the database.
         """
+        if patience is None:
+            return self._open(autocommit, role, purpose, CONNECT_TIMEOUT)
+        try:
+            return within(patience, lambda: self._open(autocommit, role, purpose, self._share(patience)), late=psycopg.Connection.close)
+        except TimeoutError:
+            raise self._not_reached(f"no answer within {patience} s") from None
+
+    def _open(self, autocommit: bool, role: str | None, purpose: str, timeout: int) -> psycopg.Connection:
         name = f"clarity-infra {purpose}".strip()
-        timeout = CONNECT_TIMEOUT if patience is None else max(_SHORTEST_TIMEOUT, patience // self._addresses())
         try:
             connection = psycopg.connect(self.conninfo(application_name=name, connect_timeout=timeout), autocommit=True)
         except psycopg.OperationalError as error:
@@ -278,12 +286,13 @@ class Endpoint:
         connection.autocommit = autocommit
         return connection
 
-    def _addresses(self) -> int:
-        """How many addresses the host has: they are tried one after another."""
+    def _share(self, patience: int) -> int:
+        """Seconds for each of the host's addresses: they are tried one after another."""
         try:
-            return len({entry[4][0] for entry in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)})
+            addresses = {entry[4][0] for entry in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)}
         except OSError:
-            return 1
+            return patience
+        return max(_SHORTEST_TIMEOUT, patience // len(addresses))
 
     def _pin(self, connection: psycopg.Connection, role: str | None) -> None:
         settings = {name: value for name, value in _SESSION.items() if value is not None}

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import cloudflare
-from cloudflare import Cloudflare
 
+from clarity_infra.cloudflare_client import client, impatient_client
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 
 # The API tests the origin before it answers; its own limit for that is 15 s. (Hyperdrive's limits page)
@@ -102,8 +102,10 @@ class Hyperdrive:
 
     def __init__(self, account: str, token: str, base_url: str | None = None, *, patience: float | None = None) -> None:
         self._account = account
-        timeout, retries = (_TIMEOUT, _RETRIES) if patience is None else (patience, 0)
-        self._client = Cloudflare(api_token=token, base_url=base_url, timeout=timeout, max_retries=retries)
+        if patience is None:
+            self._client = client(token, base_url, timeout=_TIMEOUT, retries=_RETRIES)
+        else:
+            self._client = impatient_client(token, base_url, patience=patience)
 
     def get(self, config: str) -> dict[str, Any]:
         """The config as the API shows it. Raises ConfigurationError where it does not exist or the token may not read it."""

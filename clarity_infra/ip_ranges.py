@@ -13,8 +13,8 @@ from typing import Any
 
 import cloudflare
 import psycopg
-from cloudflare import Cloudflare
 
+from clarity_infra.cloudflare_client import impatient_client
 from clarity_infra.connection import Endpoint
 from clarity_infra.move.queries import query
 
@@ -53,7 +53,7 @@ def published(token: str, base_url: str | None, *, patience: float) -> Ranges:
     """The ranges as the API tells them within `patience` seconds; else the pinned ones, with the day they are from."""
     pinned = Ranges(PINNED, f"a list of {PINNED_ON}, as Cloudflare did not tell the present one")
     try:
-        found = Cloudflare(api_token=token, base_url=base_url, timeout=patience, max_retries=0).ips.list()
+        found = impatient_client(token, base_url, patience=patience).ips.list()
     except cloudflare.CloudflareError:
         return pinned
     told = (*(getattr(found, "ipv4_cidrs", None) or ()), *(getattr(found, "ipv6_cidrs", None) or ()))

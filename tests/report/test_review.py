@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,22 @@ from tests.report.conftest import ROWS, Environment
 def environment(new_environment: Callable[[], Environment]) -> Environment:
     """One that the tests of this module bring from stage to stage, in their order."""
     return new_environment()
+
+
+@pytest.fixture
+def unresolved(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose resolver answers for no name until the test is over, as one does whose name server is out of reach."""
+    over, resolve = threading.Event(), socket.getaddrinfo
+
+    def wait(host: Any, *arguments: Any, **named: Any) -> Any:
+        if re.fullmatch(r"[0-9.:]+|localhost", str(host)):
+            return resolve(host, *arguments, **named)
+        over.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    yield
+    over.set()
 
 
 def text_of(environment: Environment, stage: str, **more: Any) -> str:
@@ -228,6 +245,29 @@ class TestOutOfReach:
             found = review(environment.settings("copy", url=self.url(port), targetDatabaseUrl=self.url(other)), preview=True)
             assert time.monotonic() - started < 10
         assert len(found.warnings) == 1
+
+    def test_names_that_no_resolver_answers_for(self, environment: Environment, unresolved: None) -> None:
+        """Of Cloudflare and of the database, one after the other: a resolver's patience counts for each, and is longer than ours."""
+        cloudflare = {"cloudflareAccountId": "a" * 32, "hyperdriveId": "b" * 32, "cloudflareApiToken": "token"}
+        url = "postgresql://admin:pw-SECRET@db.example.com/postgres"
+        started = time.monotonic()
+        found = review(environment.settings("cutover", url=url, databaseUrl=url, **cloudflare), preview=True)
+        assert time.monotonic() - started < 10
+        config, database = found.warnings
+        assert "Cloudflare's API cannot be reached" in config
+        assert "db.example.com:5432 cannot be reached: no answer within 5 s" in database
+
+    def test_a_host_with_many_addresses_of_which_none_answers(self, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+        hosts = [f"127.0.0.{number}" for number in range(1, 7)]
+        with self.black_hole() as port, contextlib.ExitStack() as stack:
+            for host in hosts[1:]:
+                stack.enter_context(socket.create_server((host, port), backlog=16))
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            started = time.monotonic()
+            url = f"postgresql://admin:pw-SECRET@db.example.com:{port}/postgres"
+            assert review(environment.settings("cutover", url=url), preview=True).blind
+            assert time.monotonic() - started < 10
 
     def test_a_port_nobody_listens_on(self, environment: Environment) -> None:
         with self.black_hole() as port:

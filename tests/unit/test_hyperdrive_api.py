@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -116,6 +117,24 @@ class TestAsking:
             with pytest.raises(Unreachable, match="cannot be reached"):
                 impatient.get("f" * 32)
             assert 1 <= time.monotonic() - started < 5
+
+    def test_little_patience_is_for_all_addresses_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hosts = [f"127.0.0.{number}" for number in range(1, 7)]
+        with contextlib.ExitStack() as stack:
+            port = 0
+            for host in hosts:  # the backlog is full, so that not even a connection comes about
+                listener = stack.enter_context(socket.create_server((host, port), backlog=0))
+                port = int(listener.getsockname()[1])
+                for _ in range(3):
+                    waiting = stack.enter_context(socket.socket())
+                    waiting.setblocking(False)
+                    waiting.connect_ex((host, port))
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            started = time.monotonic()
+            with pytest.raises(Unreachable, match="cannot be reached"):
+                Hyperdrive(ACCOUNT, WRITES, f"http://api.example.com:{port}/client/v4", patience=1).get("f" * 32)
+            assert time.monotonic() - started < 4
 
     def test_a_service_in_trouble_is_not_the_users_mistake(self, service: CloudflareApi, config: dict[str, Any]) -> None:
         service.faults.add(Fault("status", status=503, count=3, methods=["GET"]))
