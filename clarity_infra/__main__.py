@@ -168,9 +168,15 @@ def _settings(options: argparse.Namespace) -> Settings:
             configured["user"] = options.user
     if options.table:
         configured["tables"] = json.dumps(options.table)
-    settings = Settings.read(options.stack or os.environ.get("PULUMI_STACK", "dev"), configured.get)
+    settings = Settings.read(_stack(options), configured.get)
     settings.check()
     return settings
+
+
+def _stack(options: argparse.Namespace) -> str:
+    """The name that the databases know the stack by: that of the program, without an organization and a project before it."""
+    named = options.stack or os.environ.get("PULUMI_STACK") or ("dev" if options.source else _pulumi("stack", "--show-name").strip())
+    return str(named).rsplit("/", 1)[-1]
 
 
 def _variable(name: str) -> str:
@@ -182,23 +188,30 @@ def _variable(name: str) -> str:
 
 def _stack_configuration(stack: str | None) -> dict[str, Any]:
     """The configuration of the stack, decrypted, as the engine would hand it to the program."""
+    configured = json.loads(_pulumi("config", "--json", "--show-secrets", *(["--stack", stack] if stack else [])))
+    prefix = f"{PROJECT}:"
+    return {
+        key.removeprefix(prefix): json.dumps(value["objectValue"]) if "objectValue" in value else value.get("value")
+        for key, value in configured.items()
+        if key.startswith(prefix)
+    }
+
+
+def _pulumi(*arguments: str) -> str:
+    """What the Pulumi command line says of the stack. Raises ConfigurationError."""
     pulumi = shutil.which("pulumi")
     if pulumi is None:
         raise ConfigurationError(
             "`pulumi` is not on PATH, so the stack's configuration cannot be read.",
             remedy="install it, source .sandbox/env, or name the variables that hold the URLs with --source and --target.",
         )
-    command = [pulumi, "config", "--json", "--show-secrets", "--non-interactive", *(["--stack", stack] if stack else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path.cwd())
+    done = subprocess.run([pulumi, *arguments, "--non-interactive"], capture_output=True, text=True, check=False, cwd=Path.cwd())
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ConfigurationError(f"`pulumi config` failed: {reason}", remedy="select a stack with --stack, and set PULUMI_CONFIG_PASSPHRASE.")
-    prefix = f"{PROJECT}:"
-    return {
-        key.removeprefix(prefix): json.dumps(value["objectValue"]) if "objectValue" in value else value.get("value")
-        for key, value in json.loads(done.stdout).items()
-        if key.startswith(prefix)
-    }
+        raise ConfigurationError(
+            f"`pulumi {arguments[0]}` failed: {reason}", remedy="select a stack with --stack, and set PULUMI_CONFIG_PASSPHRASE."
+        )
+    return done.stdout
 
 
 def _parser() -> argparse.ArgumentParser:

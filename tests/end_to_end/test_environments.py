@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,6 +70,23 @@ class Second:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def ask(self, folder: Path, command: str, *arguments: str, **environment: str) -> Any:
+        """What `python -m clarity_infra` answers in a folder with the stack's file, where nothing but `pulumi stack select` says which it is."""
+        (folder / "Pulumi.yaml").write_text((self.sandbox.project / "Pulumi.yaml").read_text())
+        (folder / f"Pulumi.{self.name}.yaml").write_text(self.config_file.read_text())
+        known = {key: value for key, value in self.engine.environment.items() if key != "PULUMI_STACK"} | environment
+        subprocess.run([str(self.engine.cli), "stack", "select", self.name], cwd=folder, env=known, capture_output=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "clarity_infra", command, "--json", *arguments],
+            cwd=folder,
+            env=known | {"PYTHONPATH": str(self.sandbox.project), "PATH": f"{self.engine.cli.parent}:{known['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return json.loads(done.stdout)
+
     def up(self, stage: str) -> Result:
         self.configure(stage=stage)
         return self.engine.run("up")
@@ -128,6 +146,15 @@ class TestTwoSourcesOneServer:
         assert facts.whereabouts(production.database_url) == (facts.USER, facts.TARGET_DATABASE)
         assert (facts.placement(production), facts.journal(production, SOURCE_DATABASE)) == (placed, noted)
         assert not production.preview("cutover").changed
+
+    def test_the_command_line_asks_of_the_stack_that_is_selected_or_named(self, staging: Second, tmp_path: Path) -> None:
+        """Each stack's journal goes by its name, so that by another one nothing would have been moved."""
+        whole = f"organization/{NAMESPACE}/{STAGING}"
+        for arguments, environment in ([], {}), (["--stack", STAGING], {}), (["--stack", whole], {}), ([], {"PULUMI_STACK": whole}):
+            found = staging.ask(tmp_path, "status", *arguments, **environment)
+            assert (found["stage"], found["writes"]) == ("cutover", "target"), arguments
+            assert found["next_steps"][-1] == f"pulumi config set stage cleanup --stack {STAGING} && pulumi up --stack {STAGING}"
+        assert Path(staging.ask(tmp_path, "report", "--folder", str(tmp_path))["report"]).name.startswith(f"{STAGING}-")
 
     def test_each_fences_its_own_source(self, production: Sandbox, staging: Second) -> None:
         for database, live in ((SOURCE_DATABASE, facts.TARGET_DATABASE), (SOURCE_OF_STAGING, STAGING)):
