@@ -3,6 +3,8 @@
     python scripts/github.py comment NUMBER review.md             writes or edits the comment that begins with the same line
     python scripts/github.py issue --title TITLE drift.md         opens the issue, or brings the open one up to date
     python scripts/github.py issue --title TITLE --close          closes it where it is open
+    python scripts/github.py plan-name --stack STACK COMMIT       prints the name of the artifact that holds a commit's plan
+    python scripts/github.py in-a-name --stack STACK              prints the stack's name as an artifact's may hold it
     python scripts/github.py reviewed-plan --stack STACK COMMIT   prints `number=`, `run-id=` and `name=` of the plan's artifact
 
 Reads GITHUB_API_URL, GITHUB_REPOSITORY and GITHUB_TOKEN, as GitHub sets them for a job. Exit status 1 where GitHub refuses, or where
@@ -132,8 +134,13 @@ class GitHub:
 
 
 def plan_name(stack: str, commit: str) -> str:
-    """The name of the artifact that holds a commit's plan; a stack's name may hold what an artifact's may not."""
-    return f"plan-{quote(stack, safe='').replace('%', '_')}-{commit}"
+    """The name of the artifact that holds a commit's plan."""
+    return f"plan-{in_a_name(stack)}-{commit}"
+
+
+def in_a_name(stack: str) -> str:
+    """A stack as part of an artifact's name, which may not hold the slash between an organization and a stack."""
+    return quote(stack, safe="").replace("%", "_")
 
 
 def _by_a_workflow(found: Mapping[str, Any]) -> bool:
@@ -164,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = commands.add_parser("plan-name")
     name.add_argument("--stack", required=True)
     name.add_argument("commit")
+    part = commands.add_parser("in-a-name")
+    part.add_argument("--stack", required=True)
     options = parser.parse_args(arguments)
     try:
         print(_done(options))
@@ -176,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _done(options: argparse.Namespace) -> str:
     if options.command == "plan-name":
         return plan_name(options.stack, options.commit)
+    if options.command == "in-a-name":
+        return in_a_name(options.stack)
     repository, token = (os.environ.get(variable, "") for variable in ("GITHUB_REPOSITORY", "GITHUB_TOKEN"))
     if not repository or not token:
         raise GitHubError("GITHUB_REPOSITORY and GITHUB_TOKEN must be set.")

@@ -39,6 +39,8 @@ def steps_of(job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 JOBS = dict(jobs())
+KNOWN = "vars.CLARITY_STACKS || '[\"dev\"]'"
+"""The stacks there are, as the workflows name them."""
 WITH_STEPS = {name: job for name, job in JOBS.items() if "steps" in job}
 
 
@@ -187,22 +189,49 @@ def test_by_hand_means_typed(workflow: str, phrase: str) -> None:
     assert list(document["on"]) == ["workflow_dispatch"]
     assert f"Type: {phrase} STACK" in document["on"]["workflow_dispatch"]["inputs"]["confirmation"]["description"]
     asked = [step["run"] for step in steps_of(document["jobs"]["confirmed"]) if "scripts/confirm" in step.get("run", "")]
-    assert asked == [f'scripts/confirm "{phrase} $STACK" "$TYPED"']
+    assert asked == [f'scripts/confirm "{phrase}" "$STACK" "$TYPED"']
+    assert [job["strategy"]["matrix"]["stack"] for job in JOBS.values() if "strategy" in job] == ["${{ fromJSON(" + KNOWN + ") }}"] * 3
+    assert [step["env"]["STACKS"] for step in steps_of(document["jobs"]["confirmed"]) if "env" in step] == ["${{ " + KNOWN + " }}"]
     needing = {name for name, job in document["jobs"].items() if name not in ("confirmed", "afterwards")}
     assert all("confirmed" in str(document["jobs"][name]["needs"]) or "counted" in str(document["jobs"][name]["needs"]) for name in needing)
 
 
 @pytest.mark.parametrize(("typed", "code"), [("roll back prod", 0), ("roll back dev", 1), ("roll back prod ", 1), ("", 1), ("*", 1)])
 def test_only_the_whole_phrase_confirms(typed: str, code: int) -> None:
-    done = subprocess.run([PROJECT / "scripts" / "confirm", "roll back prod", typed], capture_output=True, text=True, check=False)
+    done = confirm("prod", typed)
     assert done.returncode == code
     assert ("Nothing was changed" in done.stdout) is bool(code)
+
+
+@pytest.mark.parametrize("stack", ["Prod", "acme/prod", "organization/clarity-infra/prod", "pro", "", ".*", 'dev", "prod', "prod\n"])
+def test_a_stack_by_another_name_is_not_known(stack: str) -> None:
+    """GitHub would make an environment of that name, which asks for no approval."""
+    done = confirm(stack, f"roll back {stack}")
+    assert done.returncode == 1
+    assert "no such stack" in done.stdout
+
+
+def test_a_stack_of_an_organization_is_known_by_its_whole_name() -> None:
+    assert confirm("acme/prod", "roll back acme/prod", stacks='["acme/dev","acme/prod"]').returncode == 0
+    assert confirm("prod", "roll back prod", stacks='["acme/dev","acme/prod"]').returncode == 1
+
+
+def confirm(stack: str, typed: str, stacks: str = '["dev", "prod"]') -> subprocess.CompletedProcess[str]:
+    command = [str(PROJECT / "scripts" / "confirm"), "roll back", stack, typed]
+    return subprocess.run(command, env={**os.environ, "STACKS": stacks}, capture_output=True, text=True, check=False)
+
+
+def test_no_artifact_s_name_holds_what_none_may() -> None:
+    """A stack may be named with its organization, and upload-artifact refuses a slash."""
+    used = [step["with"]["name"] for job in WITH_STEPS.values() for step in steps_of(job) if "-artifact@" in step.get("uses", "")]
+    assert len(used) == 6
+    assert {name for name in used if "inputs.stack" in name or "matrix.stack" in name} == set()
 
 
 def test_the_names_of_the_environment_are_the_program_s() -> None:
     """A variable that nobody reads would leave the program with its default, unnoticed."""
     given = {name for job in WITH_STEPS.values() for step in steps_of(job) for name in (step.get("env") or {})}
-    given -= {"GITHUB_TOKEN", "NUMBER", "TYPED", "STACK"}
+    given -= {"GITHUB_TOKEN", "NUMBER", "TYPED", "STACK", "STACKS"}
     read_by = "\n".join(path.read_text() for path in (*SHELL, PROJECT / "clarity_infra" / "settings.py"))
     engine = {"PULUMI_ACCESS_TOKEN", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE"}
     assert [name for name in sorted(given - engine) if name not in read_by] == []
