@@ -89,10 +89,10 @@ _ATTEMPT = re.compile(
 _SERVER_SAYS = re.compile(r"[^\s:]+:  (?P<text>.*)")
 _WRONG_PASSWORD = re.compile(r"(?:password )?authentication failed|no password supplied")
 # SQLSTATEs 57P03 and 53300, of which libpq passes on the words alone.
-_NOT_NOW = re.compile(
-    r"the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)"
-    r"|too many (?:clients|connections)|remaining connection slots|no more connections allowed"
-)
+_NOT_NOW = re.compile(r"the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)")
+_NO_ROOM = re.compile(r"too many (?:clients|connections)|remaining connection slots|no more connections allowed")
+# libpq's own, of a parameter that it does not take to a server: src/interfaces/libpq/fe-connect.c.
+_NOT_TAKEN = re.compile(r"invalid \w+ value:? \"")
 # A web server's answer, say, in plain text or where the answer to the question for TLS was to be.
 _NO_POSTGRESQL = re.compile(r"expected authentication request from server|invalid response to SSL negotiation")
 _TLS = re.compile(r"SSL|ssl|certificate|private key")
@@ -263,7 +263,8 @@ class Endpoint:
 
         `purpose` shows in `pg_stat_activity` as `clarity-infra PURPOSE`. `patience`: seconds in which the server has to let us in, its
         name's resolution and all its addresses together; left out, each address has CONNECT_TIMEOUT.
-        Raises Unreachable where no server answers, ConfigurationError where it refuses the login or the database.
+        Raises Unreachable where no server answers, or none that takes a session now; ConfigurationError where it refuses the login or the
+        database.
         """
         if patience is None:
             return self._open(autocommit, role, purpose, CONNECT_TIMEOUT)
@@ -336,11 +337,15 @@ class Endpoint:
                 unchanged="Nothing was changed.",
                 remedy="use the provider's direct (unpooled) host or port.",
             )
-        if _NOT_NOW.search(text):
+        if _NO_ROOM.search(text):
             return Unreachable(
-                f"{self.label()} cannot be reached: the server takes no connection at present: {shown}.",
-                remedy="run the same command again when it does; where it has too many connections, end some of them first.",
+                f'{self.label()} takes no more sessions of "{self.user}": {shown}.',
+                unchanged="Nothing was changed.",
+                remedy="end sessions that nobody needs, set `workers` lower, or raise what limits them: max_connections, or the CONNECTION LIMIT"
+                " of role or database.",
             )
+        if _NOT_NOW.search(text):
+            return Unreachable(f"{self.label()} lets nobody in now: {shown}.", remedy="wait until it does, then run the same command again.")
         return ConfigurationError(
             f'{self.label()} refused the login of "{self.user}": {shown}.',
             unchanged="Nothing was changed.",
@@ -360,6 +365,12 @@ class Endpoint:
             return ConfigurationError(
                 f"{self.label()}: no trusted TLS connection: {shown}",
                 remedy="check the host name, set sslRootCert to the CA of the server, or allowWeakTls to accept the risk.",
+            )
+        if _NOT_TAKEN.search(text):
+            return ConfigurationError(
+                f"{self.label()}: a parameter of the URL is not one that PostgreSQL takes: {shown.removeprefix('connection is bad: ')}.",
+                unchanged="Nothing was changed.",
+                remedy="correct the part of the URL after its question mark.",
             )
         return Unreachable(
             f"{self.label()} cannot be reached: {shown}",
@@ -450,6 +461,8 @@ def _parsed(url: str, name: str) -> tuple[SplitResult, dict[str, str]]:
         )
     if not parts.username:
         raise ConfigurationError(f"{name} names no user.", remedy=_URL_FORM)
+    if "\0" in unquote(parts.username + parts.path):
+        raise ConfigurationError(f"{name} is malformed: its user or database has a zero byte.", remedy=_URL_FORM)
     if parts.fragment or "/" in parts.path.lstrip("/") or not parts.path.lstrip("/"):
         raise ConfigurationError(
             f"{name} is malformed: it must end in one database name; a '#', '/', '?' or '@' in user or password must be percent-encoded.",

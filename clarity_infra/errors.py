@@ -22,7 +22,7 @@ class ConfigurationError(ClarityError):
 
 
 class Unreachable(ClarityError):
-    """A server did not answer: nothing is known about it."""
+    """A server did not answer, or has no room for a session now: nothing is known about it."""
 
 
 class Refused(ClarityError):

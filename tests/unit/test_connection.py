@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from clarity_infra import postgresql_plugin
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+from sandbox.postgres import Server
 
 PASSWORD = "hunter2-SECRET"
 
@@ -42,6 +43,8 @@ REFUSED = {
     f"postgresql://u:{PASSWORD}@h/d?pgbouncer=true": "pooler",
     f"postgresql://u:{PASSWORD}@h/d?schema=public": "not known here: schema",
     f"postgresql://u:{PASSWORD}%0Ax@h/d": "line break",
+    f"postgresql://u%00:{PASSWORD}@h/d": "zero byte",
+    f"postgresql://u:{PASSWORD}@h/d%00": "zero byte",
     f"postgresql://u:{PASSWORD}@h/d?sslmode=maybe": "sslmode=maybe is not known",
     f"postgresql://u:{PASSWORD}@h/d?sslmode=prefer": "leaves it to the server",
     f"postgresql://u:{PASSWORD}@127.0.0.1/d?sslmode=allow": "leaves it to the server",
@@ -203,6 +206,24 @@ def test_an_unreachable_host_is_told_from_a_refused_login() -> None:
         Endpoint.from_url(f"postgres://u:{PASSWORD}@127.0.0.1:1/d", name="X").connect()
 
 
+@pytest.mark.parametrize("parameter", ["channel_binding=requir", "target_session_attrs=primry", "keepalives=yes", "gssencmode=no"])
+def test_a_value_that_libpq_does_not_take_is_no_server_out_of_reach(parameter: str, server: Server) -> None:
+    """Out of reach is a warning at preview; this would fail on every machine."""
+    url = f"postgres://u:{PASSWORD}@127.0.0.1:{server.port}/d?{parameter}"
+    with pytest.raises(ConfigurationError, match="a parameter of the URL") as raised:
+        Endpoint.from_url(url, name="X").connect()
+    assert parameter.split("=", maxsplit=1)[0] in str(raised.value)
+
+
+def test_a_server_without_room_for_a_session_refuses_no_login(server: Server, new_role: Callable[..., str]) -> None:
+    """What is tried by logging in (is another database out of the application's reach?) must not take it for a refusal."""
+    role = new_role("limited", "CONNECTION LIMIT 1", password=PASSWORD)
+    endpoint = Endpoint("127.0.0.1", server.port, "postgres", role, PASSWORD, sslmode="disable")
+    with endpoint.connect(), pytest.raises(Unreachable, match=f'takes no more sessions of "{role}": too many connections for role') as raised:
+        endpoint.connect()
+    assert "`workers`" in raised.value.remedy
+
+
 def test_the_password_of_a_tool_is_in_a_file_for_its_time_only() -> None:
     endpoint = Endpoint.from_url(f"postgres://u:{PASSWORD}@127.0.0.1/d", name="X")
     with endpoint.tool_environment() as environment:
@@ -267,8 +288,8 @@ ANSWERS: dict[str, tuple[Callable[[socket.socket], None], str, type[ClarityError
     "a password, in Chinese": (refusing("用户密码认证失败", "致命错误"), "disable", WRONG, "refused the login of .*认证失败"),
     "a name that sounds like TLS": (refusing('database "ssl_certificate" does not exist'), "disable", WRONG, 'login of "u": database "ssl_c'),
     "TLS, by pg_hba.conf": (refusing('no pg_hba.conf entry for host "h", SSL off'), "disable", WRONG, "refused the login .* pg_hba"),
-    "a start": (refusing("the database system is starting up"), "disable", OUT_OF_REACH, "no connection at present: .* starting up"),
-    "too many": (refusing("sorry, too many clients already"), "disable", OUT_OF_REACH, "no connection at present: .* too many clients"),
+    "a start": (refusing("the database system is starting up"), "disable", OUT_OF_REACH, "lets nobody in now: .* starting up"),
+    "too many": (refusing("sorry, too many clients already"), "disable", OUT_OF_REACH, "takes no more sessions .* too many clients"),
     "nothing": (hang_up, "disable", OUT_OF_REACH, "cannot be reached: server closed the connection unexpectedly"),
     "TLS that breaks": (break_off, "require", OUT_OF_REACH, "cannot be reached: SSL SYSCALL error"),
     "another protocol": (answer_as_a_web_server, "disable", WRONG, "is no PostgreSQL server"),
