@@ -12,7 +12,7 @@ from psycopg import sql
 
 from clarity_infra import scram
 from clarity_infra.connection import Endpoint
-from clarity_infra.errors import ConfigurationError
+from clarity_infra.errors import ConfigurationError, Refused
 from clarity_infra.move.names import quoted
 from clarity_infra.move.queries import query
 
@@ -44,6 +44,34 @@ def lacking(connection: psycopg.Connection[Any], *, database: str, roles: Sequen
     if modern and all_data and not all_data_ruled:
         asked.append(f"GRANT pg_read_all_data, pg_write_all_data TO {admin} WITH ADMIN OPTION")
     return asked
+
+
+def refuse_altered_sessions(endpoint: Endpoint, connection: psycopg.Connection[Any], *, writes: bool) -> None:
+    """Raises Refused where settings of the login's own make every session of it another role's or, if it `writes`, read-only.
+
+    The plugin's sessions are as the server begins them; `connection` is one of ours, whose own settings hide what it began with.
+    """
+    row = connection.execute(
+        "SELECT session_user::text, current_user::text, reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'"
+    ).fetchone()
+    assert row is not None
+    login, acting, read_only = row
+    if acting != login:
+        # It would make things that belong to the other role, and not be able to take them away again.
+        raise Refused(
+            f'{endpoint.label()}: sessions of "{login}" act as "{acting}" from the start (ALTER ROLE ... SET role), which the PostgreSQL plugin'
+            " cannot work with.",
+            unchanged="Nothing was changed.",
+            remedy=f"ALTER ROLE {quoted(login)} RESET role, or, where it was set so, ALTER ROLE {quoted(login)} IN DATABASE"
+            f" {quoted(endpoint.database)} RESET role; or use a login of its own for this.",
+        )
+    if writes and read_only == "on":
+        raise Refused(
+            f'{endpoint.label()}: transactions of "{login}" are read-only from the start (default_transaction_read_only): nothing can be made.',
+            unchanged="Nothing was changed.",
+            remedy="see why: some providers set it while a disk is full. Then ALTER ROLE, ALTER DATABASE or ALTER SYSTEM, whichever set it,"
+            " ... RESET default_transaction_read_only.",
+        )
 
 
 def verifier_warning(admin: Endpoint) -> str:

@@ -157,13 +157,14 @@ def _admission(settings: Settings, ranges: Ranges | None) -> Review:
 
 
 def _reach(settings: Settings, seconds: int) -> None:
-    """Asks each server once, with less patience than work on it has. Raises Unreachable or ConfigurationError."""
-    asked: list[tuple[str, int]] = []
+    """Asks each login once, with less patience than work has. Raises Unreachable, ConfigurationError, or Refused for unfit sessions."""
+    asked: list[Endpoint] = []
     for endpoint in (settings.maintenance, settings.source):
-        if (endpoint.host, endpoint.port) not in asked:
-            asked.append((endpoint.host, endpoint.port))
+        if endpoint not in asked:
+            asked.append(endpoint)
             with endpoint.connect(purpose="review", patience=seconds) as connection:
                 refuse_pooled(endpoint, connection)
+                admin.refuse_altered_sessions(endpoint, connection, writes=endpoint == settings.maintenance)
 
 
 def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, ...]:

@@ -72,6 +72,30 @@ def test_each_statement_that_is_asked_for_is_the_one_that_helps(home: Server, po
     assert review(settings(poor), preview=True).stage == ""
 
 
+@pytest.mark.parametrize(
+    ("setting", "refusal"),
+    [
+        ("SET role = {group}", "act as .*cannot work with"),
+        ("IN DATABASE {source} SET role = {group}", "act as .*cannot work with"),
+        ("SET default_transaction_read_only = on", "are read-only from the start"),
+    ],
+)
+def test_settings_that_make_its_sessions_unfit_are_told_before_anything_is_made(
+    setting: str, refusal: str, home: Server, poor: Endpoint, new_role: Callable[..., str]
+) -> None:
+    group = new_role("group", on=home)
+    names = {"admin": sql.Identifier(poor.user), "group": sql.Identifier(group), "source": sql.Identifier(poor.database)}
+    with home.connect() as root:
+        root.execute(sql.SQL("ALTER ROLE {admin} CREATEROLE CREATEDB; GRANT {group} TO {admin}").format(**names))
+        root.execute(sql.SQL("ALTER ROLE {admin} " + setting).format(**names))
+    with pytest.raises(Refused, match=refusal) as raised:
+        review(settings(poor), preview=True)
+    assert "Nothing was changed." in str(raised.value)
+    with home.connect() as root:
+        root.execute(sql.SQL("ALTER ROLE {admin} RESET ALL; ALTER ROLE {admin} IN DATABASE {source} RESET ALL").format(**names))
+    assert review(settings(poor), preview=True).stage == ""
+
+
 def test_what_exists_must_be_the_admins_to_change(
     home: Server, poor: Endpoint, new_database: Callable[..., str], new_role: Callable[..., str]
 ) -> None:
