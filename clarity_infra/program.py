@@ -6,13 +6,12 @@ import asyncio
 import json
 import os
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
 import pulumi
 import pulumi.runtime.config
 
-from clarity_infra import hyperdrive, migration_url
+from clarity_infra import debug_logs, hyperdrive, migration_url
 from clarity_infra.database import Password
 from clarity_infra.errors import Blocked, ClarityError, ConfigurationError
 from clarity_infra.review import Review, logins_in_use, review
@@ -25,28 +24,18 @@ _DATABASE_URL = "DATABASE_URL"
 def begin() -> tuple[Settings, Review]:
     """Settings and review of this run, shown to whoever watches. Ends the program with the plain error where it must not go on."""
     try:
+        written_down = debug_logs.check(os.environ)
         settings = _settings()
         found = review(settings, preview=pulumi.runtime.is_dry_run())
     except ClarityError as error:
         if isinstance(error, Blocked) and error.seen:
             pulumi.log.info("\n".join(error.seen))
         raise pulumi.RunError(explain(error)) from None
-    for warning in (*_written_in_clear(os.environ), *found.warnings):
+    for warning in (*written_down, *found.warnings):
         pulumi.log.warn(warning)
     if found.lines:
         pulumi.log.info("\n".join(found.lines))
     return settings, found
-
-
-def _written_in_clear(environment: Mapping[str, str]) -> list[str]:
-    """A warning where the engine was told to write down what it says to its plugins: it encrypts no secret there, and nothing here can."""
-    file = environment.get("PULUMI_DEBUG_GRPC")
-    if not file:
-        return []
-    return [
-        f"PULUMI_DEBUG_GRPC is set: the engine writes every secret of this run into {file} in clear, as it passes them to its plugins. Delete"
-        f" that file, and change what was in it: the admin's password, the API token, and the application's (raise {PROJECT}:passwordRevision)."
-    ]
 
 
 def _settings() -> Settings:

@@ -93,12 +93,14 @@ def test_no_password_is_anywhere_it_may_not_be(
 ) -> None:
     """After an `up` of each stage, one that failed, a refresh, a preview, and one that says all the engine says short of its plugins' calls.
 
-    At -v=9 and above the engine itself logs the properties it passes on in clear, secrets too: docs/security.md warns of it.
+    At -v=9 and above the engine itself logs the properties it passes on in clear, secrets too: such a run is refused before it makes any.
     """
     bring(sandbox, "cutover")
     sandbox.refresh()
     sandbox.preview("cutover")
     sandbox.preview("cutover", "-v=8", "--logtostderr", "--logflow")
+    with pytest.raises(EngineError, match="CLARITY_ALLOW_SECRETS_IN_LOGS"):
+        sandbox.up("cutover", "-v=11", "--logtostderr", "--logflow")
     generated = urlsplit(sandbox.database_url).password
     assert generated
     state = json.dumps(sandbox.engine.state())

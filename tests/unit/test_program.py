@@ -267,17 +267,3 @@ def test_dynamic_providers_are_stored_by_name(cutover: Recorder) -> None:
     assert len(dynamic) == 10
     for key, args in dynamic.items():
         assert len(args.inputs["__provider"]) < 300, key
-
-
-def test_a_run_whose_calls_are_written_down_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(pulumi.log, "warn", said.append)
-    monkeypatch.setattr(program, "_settings", lambda: None)
-    monkeypatch.setattr(program, "review", lambda settings, preview: Review(warnings=("something else",)))
-    monkeypatch.setenv("PULUMI_DEBUG_GRPC", "calls.json")
-    program.begin()
-    monkeypatch.delenv("PULUMI_DEBUG_GRPC")
-    program.begin()
-    assert said.count("something else") == 2
-    [told] = [text for text in said if text != "something else"]
-    assert "every secret of this run into calls.json in clear" in told and "passwordRevision" in told
