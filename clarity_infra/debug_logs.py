@@ -2,8 +2,8 @@
 
 At `-v=9` and above, and into the file of PULUMI_DEBUG_GRPC, the engine logs every property it passes to its plugins as it is. Its filter of
 secrets knows those of the stack's configuration and nothing else, and no program can add to it (Pulumi 3.259:
-sdk/go/common/util/logging/log.go, AddGlobalSecretFilter, and its callers; pkg/resource/plugin/rpc.go). So the run is refused unless it
-was asked for by name.
+sdk/go/common/util/logging/log.go, AddGlobalSecretFilter, and its callers; pkg/resource/plugin/rpc.go). A log is what a CI system keeps and shows
+to others, so such a run is refused unless it was asked for by name. The file is made for nothing else, by who names it: a warning.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ ALLOWED_BY = "CLARITY_ALLOW_SECRETS_IN_LOGS"
 """The variable that says that the secrets of this run may be written down; of the environment, as it is said of one run."""
 
 _CALLS = "PULUMI_DEBUG_GRPC"
+_CHANGE = "change what was in it: the admin's password, the API token, and the application's (raise passwordRevision)."
 _FIRST_THAT_SHOWS = 9
 
 # The engine's flag as its parser takes it: -v=9, -v9, -v 9, --verbose=9, --verbose 9. https://www.pulumi.com/docs/iac/cli/commands/pulumi/
@@ -30,30 +31,22 @@ _ENGINE = "pulumi"
 def check(environment: Mapping[str, str]) -> list[str]:
     """A warning where secrets are written down because it was asked for; nothing where none are.
 
-    Raises ConfigurationError where they would be, and nobody asked for it.
+    Raises ConfigurationError where they would be in the engine's log, and nobody asked for that.
     """
-    places = _places(environment)
+    file, verbosity = environment.get(_CALLS), _verbosity(_engine_command())
+    places = [f"{file} ({_CALLS})"] if file else []
+    if verbosity >= _FIRST_THAT_SHOWS:
+        if not environment.get(ALLOWED_BY):
+            raise ConfigurationError(
+                f"The engine would write every secret of this run into its log (-v={verbosity}) in clear, as it passes them to its plugins.",
+                unchanged="Nothing was changed, and no password was made.",
+                remedy="use -v=8 at most, which shows all but that. To have it all the same, on a stack that holds nothing real:"
+                f" {ALLOWED_BY}=yes; afterwards delete the log and {_CHANGE}",
+            )
+        places.append(f"its log (-v={verbosity})")
     if not places:
         return []
-    change = "change what was in it: the admin's password, the API token, and the application's (raise passwordRevision)."
-    if environment.get(ALLOWED_BY):
-        return [f"The engine writes every secret of this run into {' and '.join(places)} in clear. Delete that, and {change}"]
-    kept = " It holds the secrets of the stack's configuration already: delete it." if environment.get(_CALLS) else ""
-    raise ConfigurationError(
-        f"The engine would write every secret of this run into {' and '.join(places)} in clear, as it passes them to its plugins.{kept}",
-        unchanged="Nothing was changed, and no password was made.",
-        remedy=f"leave {_CALLS} out, and use -v=8 at most, which shows all but that. To have it all the same, on a stack that holds nothing"
-        f" real: {ALLOWED_BY}=yes; afterwards delete it and {change}",
-    )
-
-
-def _places(environment: Mapping[str, str]) -> list[str]:
-    file = environment.get(_CALLS)
-    verbosity = _verbosity(_engine_command())
-    return [
-        *([f"{file} ({_CALLS})"] if file else []),
-        *([f"its log (-v={verbosity})"] if verbosity >= _FIRST_THAT_SHOWS else []),
-    ]
+    return [f"The engine writes every secret of this run into {' and '.join(places)} in clear. Delete that, and {_CHANGE}"]
 
 
 def _verbosity(command: Sequence[str]) -> int:
