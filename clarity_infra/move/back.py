@@ -114,11 +114,13 @@ def would_lose(move: Move) -> Loss:
             target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
         tables = [table for table in move_set.tables if table.name != move_set.tracking]
         written = []
-        for name, shape in shapes(target, source, tables).items():
-            plan = differing(target, source, shape)
+        shaped = shapes(target, source, tables)
+        lost = without_place(source, target, tables, _new_tables(target, move_set.tables))
+        nameless = rows_without_place(target, source, shaped, [loss for loss in lost if loss.nameless])
+        for name, shape in shaped.items():
+            plan = differing(target, source, shape, but=nameless.get(name, frozenset()))
             if not plan.empty():
                 written.append(Written(str(name), len(plan.insert), len(plan.update), len(plan.delete)))
-        lost = without_place(source, target, tables, _new_tables(target, move_set.tables))
         return Loss(tuple(written), tuple(str(item) for item in lost))
 
 

@@ -45,13 +45,14 @@ class Comparison:
         return Changes(keys, whole)
 
     def _one(self, shape: Shape) -> Plan:
+        gone = self.given_up.get(shape.name, frozenset())
         if shape.name not in self.changes.whole:
-            return plan(self.sender, self.receiver, shape, self.changes.keys.get(shape.name, []))
+            return plan(self.sender, self.receiver, shape, self.changes.keys.get(shape.name, []), but=gone)
         before = self.first.get(shape.name)
         if before is not None and shape.key and not self._hit_by_cascade(shape):
-            return plan(self.sender, self.receiver, shape, before.keys())
+            return plan(self.sender, self.receiver, shape, before.keys(), but=gone)
         started = time.monotonic()
-        found = differing(self.sender, self.receiver, shape, method=self.method)
+        found = differing(self.sender, self.receiver, shape, method=self.method, but=gone)
         if not shape.key:
             self.keyless_seconds += time.monotonic() - started
         return found

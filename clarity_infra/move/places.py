@@ -1,7 +1,8 @@
 """Which values of the target has the source no place for? Later migrations may have made columns, tables and enum labels.
 
 Nothing to carry is a NULL, a value equal to its column's constant default, and the value that rows older than the column
-hold. Everything else in such a place would be lost by going back, and is listed.
+hold. Everything else in such a place would be lost by going back, and is listed. So is a row that a constraint of the source keeps out
+and one of the target no longer does: an empty value, one that is too long or too large, and one that shares its key with another row.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ NAMED = 10
 class NoPlace:
     """Rows of a target's table whose values in `what` (a column, an enum label, the table itself) the source cannot hold.
 
-    `whole_row` tells that the row cannot be carried at all, not only one value of it. `keys` are the first few.
+    `whole_row` tells that the row cannot be carried at all, not only one value of it; `nameless` that its key does not tell which row of
+    the source it is. `keys` are the first few.
     """
 
     table: Name
@@ -40,6 +42,7 @@ class NoPlace:
     keys: tuple[str, ...]
     whole_row: bool
     condition: sql.Composable = dataclasses.field(repr=False, compare=False)
+    nameless: bool = False
 
     def __str__(self) -> str:
         more = ", ..." if self.rows > len(self.keys) else ""
@@ -53,6 +56,7 @@ class _Place:
     column: str
     type: str
     generated: bool
+    not_null: bool
     default: str | None
     older: str | None
     is_array: bool
@@ -72,9 +76,11 @@ def without_place(
         for place in there.get(table.name, ()):
             if place.generated:
                 continue
-            condition = _beyond(place, known.get(place.column))
-            if condition is not None:
-                found += _counted(target, table.name, table.key or (), condition, only_value=place.column not in known)
+            for condition in _beyond(place, known.get(place.column)):
+                only_value, nameless = place.column not in known, place.column in (table.key or ())
+                found += _counted(target, table.name, table.key or (), condition, only_value=only_value, nameless=nameless)
+        if table.key and table.name in there and not _identified(target, table):
+            found += _counted(target, table.name, table.key, _same_key(table.name, table.key), nameless=True)
     for name in new_tables:
         found += _counted(target, name, (), ("a table the source does not have", sql.SQL("true")))
     return found
@@ -88,19 +94,48 @@ def _places(connection: psycopg.Connection[Any], names: list[Name]) -> Mapping[N
     return found
 
 
-def _beyond(place: _Place, known: _Place | None) -> tuple[str, sql.Composable] | None:
-    """A description and a condition on `t` for the values of this column that the source cannot hold; None where it holds all."""
+def _beyond(place: _Place, known: _Place | None) -> list[tuple[str, sql.Composable]]:
+    """Descriptions and conditions on `t` for the values of this column that the source cannot hold; none where it holds all."""
     column = sql.Identifier("t", place.column)
     if known is None:
-        return f"a value in column {place.column}, which the source does not have", _not_default(place, column)
+        return [(f"a value in column {place.column}, which the source does not have", _not_default(place, column))]
+    if known.generated:
+        return []
+    found: list[tuple[str, sql.Composable]] = []
     extra = [label for label in place.labels if label not in known.labels] if known.labels else []
-    if not extra:
-        return None
-    condition = sql.SQL("{}::text[] && {}::text[]" if place.is_array else "{}::text = ANY ({}::text[])")
-    return (
-        f"a label of {place.column} that the source does not know ({', '.join(extra[:5])})",
-        condition.format(column, sql.Literal(extra)),
-    )
+    if extra:
+        condition = sql.SQL("{}::text[] && {}::text[]" if place.is_array else "{}::text = ANY ({}::text[])")
+        what = f"a label of {place.column} that the source does not know ({', '.join(extra[:5])})"
+        found.append((what, condition.format(column, sql.Literal(extra))))
+    if known.not_null and not place.not_null:
+        found.append((f"no value in column {place.column}, which the source wants", sql.SQL("{} IS NULL").format(column)))
+    if known.type == place.type:
+        return found
+    if length := _LENGTH.match(known.type):
+        too_long = sql.SQL("pg_catalog.length({}::text) > {}").format(column, sql.Literal(int(length[1])))
+        found.append((f"a value in column {place.column} that is too long for the source's {known.type}", too_long))
+    if known.type in _BYTES and place.type in _BYTES:
+        limit = 2 ** (8 * _BYTES[known.type] - 1)
+        too_large = sql.SQL("{} NOT BETWEEN {} AND {}").format(column, sql.Literal(-limit), sql.Literal(limit - 1))
+        found.append((f"a value in column {place.column} that is too large for the source's {known.type}", too_large))
+    return found
+
+
+_LENGTH = re.compile(r"character(?: varying)?\((\d+)\)$")
+_BYTES = {"smallint": 2, "integer": 4, "bigint": 8}
+
+
+def _identified(target: psycopg.Connection[Any], table: Table) -> bool:
+    """Whether the target itself sees to it that no two rows have the same key."""
+    facts = {"schema": table.name.schema, "table": table.name.name, "columns": list(table.key or ())}
+    return bool(target.execute(query("back_identified"), facts).fetchall())
+
+
+def _same_key(name: Name, key: tuple[str, ...]) -> tuple[str, sql.Composable]:
+    """Rows that are not the only one with their key, by which the source tells rows apart."""
+    columns, others = (sql.SQL(", ").join(sql.Identifier(of, column) for column in key) for of in ("t", "o"))
+    condition = sql.SQL("({}) IN (SELECT {} FROM ONLY {} AS o GROUP BY {} HAVING pg_catalog.count(*) > 1)")
+    return f"the same {', '.join(key)} as another", condition.format(columns, others, name.identifier(), others)
 
 
 def _not_default(place: _Place, column: sql.Identifier) -> sql.Composable:
@@ -123,6 +158,7 @@ def _counted(
     beyond: tuple[str, sql.Composable],
     *,
     only_value: bool = False,
+    nameless: bool = False,
 ) -> list[NoPlace]:
     what, condition = beyond
     row = target.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {} AS t WHERE {}").format(name.identifier(), condition)).fetchone()
@@ -138,7 +174,7 @@ def _counted(
             )
         ).fetchall()
         keys = tuple(", ".join(f"{column}={value}" for column, value in zip(key, found, strict=True)) for found in rows)
-    return [NoPlace(name, what, count, keys, not only_value, condition)]
+    return [NoPlace(name, what, count, keys, not only_value, condition, nameless)]
 
 
 def rows_without_place(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import AdaptContext
 
+from clarity_infra.errors import Refused
 from clarity_infra.move.differences import changed_keys
 from clarity_infra.move.digest import Method
 from clarity_infra.move.names import Name
@@ -77,7 +78,20 @@ def _look_up(connection: psycopg.Connection, shape: Shape, types: Mapping[str, s
         source=_wanted(shape, types),
     )
     rows = connection.execute(statement, _columnwise(keys)).fetchall()
-    return {number: _Row(tuple(key), bytes(digest), length) for number, key, digest, length in rows}
+    found = {number: _Row(tuple(key), bytes(digest), length) for number, key, digest, length in rows}
+    if len(found) < len(rows):
+        numbers = [number for number, *_ in rows]
+        raise _not_identified(shape, next(keys[number - 1] for number in numbers if numbers.count(number) > 1), "more than one row has this key")
+    return found
+
+
+def _not_identified(shape: Shape, key: Key, reason: str) -> Refused:
+    shown = ", ".join(f"{column}={value}" for column, value in zip(shape.key, key, strict=True))
+    return Refused(
+        f"{shape.name} {shown}: {reason}, so that it cannot be told which of the other side's rows it is.",
+        unchanged="Nothing was changed.",
+        remedy=f"give each row of this table its own {', '.join(shape.key)}, then run the same command again.",
+    )
 
 
 def absent(receiver: psycopg.Connection, shape: Shape, keys: Sequence[Key]) -> list[Key]:
@@ -133,13 +147,18 @@ class Plan:
         return self.insert + self.update + self.delete
 
 
-def plan(sender: psycopg.Connection, receiver: psycopg.Connection, shape: Shape, keys: Iterable[Key]) -> Plan:
-    """Compares the rows of these keys on both sides."""
+def plan(
+    sender: psycopg.Connection, receiver: psycopg.Connection, shape: Shape, keys: Iterable[Key], *, but: Collection[Key] = frozenset()
+) -> Plan:
+    """Compares the rows of these keys on both sides, of all `but` some. Raises Refused for a key that does not tell which row it is."""
     insert: dict[Key, None] = {}
     update: dict[Key, None] = {}
     delete: dict[Key, None] = {}
     lengths: dict[Key, int] = {}
-    for batch in batches(list(dict.fromkeys(keys)), BATCH_KEYS):
+    wanted = [key for key in dict.fromkeys(keys) if key not in but]
+    if (nameless := next((key for key in wanted if None in key), None)) is not None:
+        raise _not_identified(shape, nameless, "a part of its key is empty")
+    for batch in batches(wanted, BATCH_KEYS):
         here = _look_up(sender, shape, shape.sender, batch)
         there = _look_up(receiver, shape, shape.receiver, batch)
         for number, key in enumerate(batch, start=1):
@@ -156,12 +175,19 @@ def plan(sender: psycopg.Connection, receiver: psycopg.Connection, shape: Shape,
     return Plan(tuple(insert), tuple(update), tuple(delete), lengths)
 
 
-def differing(sender: psycopg.Connection, receiver: psycopg.Connection, shape: Shape, *, method: Method | None = None) -> Plan:
-    """Compares the whole of a table on both sides."""
+def differing(
+    sender: psycopg.Connection,
+    receiver: psycopg.Connection,
+    shape: Shape,
+    *,
+    method: Method | None = None,
+    but: Collection[Key] = frozenset(),
+) -> Plan:
+    """Compares the whole of a table on both sides, `but` for some keys. Raises as `plan` does."""
     found = changed_keys(sender, receiver, shape.table, columns=shape.compared, method=method)
     if not shape.key:
         return Plan(insert=tuple(found.only_a), delete=tuple(found.only_b))
-    return plan(sender, receiver, shape, [*found.only_a, *found.only_b, *found.differ])
+    return plan(sender, receiver, shape, [*found.only_a, *found.only_b, *found.differ], but=but)
 
 
 def batches(items: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:

@@ -3,6 +3,7 @@
 SELECT n.nspname, c.relname, a.attname,
        pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
        a.attgenerated <> '' AS generated,
+       a.attnotnull AS not_null,
        pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default_expression,
        a.attmissingval::text AS value_of_older_rows,
        CASE WHEN e.typcategory = 'A' THEN true ELSE false END AS is_array,
