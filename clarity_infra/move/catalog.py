@@ -299,9 +299,14 @@ def _closure(
     blockers = [_needs_outside(row) for row in outside]
     # An accepted key that was left out no longer shows up above; it is said once, as accepted.
     blockers += [Blocker(text, "it refers to a table that does not move and is left behind", "") for text in _identities(connection, left)]
-    names = _identities(connection, helpers)
-    moved = [f"{name} is used by {text}: it is moved, and kept in the source." for name, text in zip(names, helpers.values(), strict=True)]
+    shared = helpers | bodies.sharers(closure.members)
+    names = _identities(connection, shared)
+    moved = [f"{name} is used by {text}: {_moved(name)}." for name, text in zip(names, shared.values(), strict=True)]
     return closure, [key for _, key in left], moved, blockers
+
+
+def _moved(name: str) -> str:
+    return "it is made in the target" if name.startswith("extension ") else "it is moved, and kept in the source"
 
 
 def _needs_outside(row: Row) -> Blocker:
