@@ -48,6 +48,9 @@ VARIABLES = {
     "cloudflareApiToken": "CLOUDFLARE_API_TOKEN",
     "discardWrites": "CLARITY_DISCARD_WRITES",
 }
+# Where a session goes is the URLs' to say, and nothing else's. https://www.postgresql.org/docs/current/libpq-envars.html
+_DETOURS = ("PGHOSTADDR", "PGSERVICE")
+
 # What changes from run to run must not be found in a file that lies around: only the URLs are read from `.env`.
 _IN_ENV_FILE = ("masterDatabaseUrl", "databaseUrl", "targetDatabaseUrl")
 
@@ -241,6 +244,7 @@ class Settings:
         url, name = self._value(key)
         if not url and not required:
             return None
+        self._check_detours()
         return Endpoint.from_url(
             url,
             name=name,
@@ -248,6 +252,16 @@ class Settings:
             sslrootcert=self._file(self.configuration.ssl_root_cert),
             connects=key != "databaseUrl",
         )
+
+    def _check_detours(self) -> None:
+        """The driver of ours and the plugin's both heed these, which would send a session to another server than the URL names."""
+        for variable in _DETOURS:
+            if self.environment.get(variable):
+                raise ConfigurationError(
+                    f"{variable} is set in the environment: it would lead sessions elsewhere than the URLs do, past what was checked.",
+                    unchanged="Nothing was changed.",
+                    remedy=f"run the same command without it: env -u {variable} COMMAND.",
+                )
 
     def _file(self, path: str) -> str:
         return str(self.folder / path) if path else ""

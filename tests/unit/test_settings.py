@@ -178,6 +178,17 @@ def test_the_stack_decides_over_the_environment_and_that_over_the_file(tmp_path:
     assert stack.source.database == "stack"
 
 
+@pytest.mark.parametrize("variable", ["PGHOSTADDR", "PGSERVICE"])
+def test_nothing_but_the_urls_says_where_a_session_goes(tmp_path: Path, variable: str) -> None:
+    """With PGHOSTADDR a URL of this machine, which may go without TLS, leads wherever that says."""
+    found = settings(tmp_path, {variable: "192.0.2.1", "PGAPPNAME": "harmless"})
+    for reach in (found.check, lambda: found.source, lambda: found.target):
+        with pytest.raises(ConfigurationError, match=f"{variable} is set in the environment") as raised:
+            reach()
+        assert f"env -u {variable}" in raised.value.remedy
+    assert settings(tmp_path, {variable: ""}).source.host == "127.0.0.1"
+
+
 def test_what_may_be_discarded_is_read_from_the_environment_first(tmp_path: Path) -> None:
     assert settings(tmp_path, discardWrites="clarity").discard == "clarity"
     assert settings(tmp_path, {"CLARITY_DISCARD_WRITES": "other"}, discardWrites="clarity").discard == "other"
