@@ -35,7 +35,7 @@ from clarity_infra.move.places import NoPlace, rows_without_place, without_place
 from clarity_infra.move.plan import Key, Plan, differing
 from clarity_infra.move.proof import digest_of
 from clarity_infra.move.queries import query
-from clarity_infra.move.sequences import read_sequences, set_sequences
+from clarity_infra.move.sequences import reach_rows, sequences_of_other, set_sequences
 from clarity_infra.move.shape import Shape, shapes
 from clarity_infra.move.state import CUT_OVER, ENDS, FENCED, GONE_BACK
 
@@ -144,6 +144,8 @@ class _GoBack:
     # When this run closed the target, by the monotonic clock.
     closed: float | None = None
     sent_on: bool = False
+    # From here on the source may be open.
+    committing: bool = False
 
     def make(self) -> dict[str, Any]:
         way = self.way
@@ -276,8 +278,11 @@ class _GoBack:
         try:
             self._refuse_losses()
             self._carry_back(trial=False)
-        except Refused:
-            self._open_target_again()
+        except (ClarityError, psycopg.Error):
+            # Whether a commit that was begun came to its end is not known: the same command again finds out.
+            if not self.committing:
+                with contextlib.suppress(ClarityError, psycopg.Error):
+                    self._open_target_again()
             raise
 
     def _open_target_again(self) -> None:
@@ -314,12 +319,20 @@ class _GoBack:
                     remedy="report this; the target keeps every row.",
                 )
             if trial:
+                sequences_of_other(target, way.moved.sequences)
                 source.rollback()
                 self.touched = comparison.touched()
                 return
             fence.take_out_of_force(source, way.move.stack)
-            set_sequences(source, read_sequences(target, way.moved.sequences))
+            self._carry_sequences(source, target)
             self._commit(source, plans)
+
+    def _carry_sequences(self, source: psycopg.Connection, target: psycopg.Connection) -> None:
+        """Each continues where the target's stood; one that a migration took away there, past the rows that were brought back."""
+        sequences = self.way.moved.sequences
+        there = sequences_of_other(target, sequences)
+        set_sequences(source, there)
+        reach_rows(source, [sequence for sequence in sequences if sequence.name not in there])
 
     def _commit(self, source: psycopg.Connection, plans: Mapping[Name, Plan]) -> None:
         way = self.way
@@ -336,6 +349,7 @@ class _GoBack:
                 remedy="run `pulumi cancel`, then the same command again.",
             )
         reach("before the source is opened")
+        self.committing = True
         source.commit()
         reach("source opened")
         way.progress("the source takes writes again")

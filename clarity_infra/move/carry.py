@@ -23,7 +23,7 @@ from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import fence
 from clarity_infra.move.names import Name
 from clarity_infra.move.owners import Owner, acting_as, owners
-from clarity_infra.move.plan import BATCH_KEYS, Escaped, Key, Plan, Values, batches, batches_by_size, table_of, type_of, values_of
+from clarity_infra.move.plan import BATCH_KEYS, Escaped, Key, Plan, Values, batches, batches_by_size, table_of, type_of, value_of, values_of
 from clarity_infra.move.queries import query
 from clarity_infra.move.shape import Shape, listed
 
@@ -80,14 +80,14 @@ class NoPlace(Refused):
         super().__init__(
             f"{shape.name} {named(shape, key)} has no place on the other side: {error.diag.message_primary}.",
             unchanged="Nothing was changed.",
-            remedy="change or delete that row, or ask for the loss by name.",
+            remedy="change or delete that row, or have the table that is to receive it take it (a default, a longer type, a constraint less);"
+            " then run the same command again.",
         )
 
 
 def named(shape: Shape, key: Key) -> str:
     """A key as a person reads it: column=value, and no more of a row without a key than its first columns."""
-    columns_of_key = shape.key or tuple(column.name for column in shape.table.stored)
-    return ", ".join(f"{column}={value}" for column, value in list(zip(columns_of_key, key, strict=True))[:4])
+    return ", ".join(f"{column}={value}" for column, value in list(zip(shape.told_by, key, strict=True))[:4])
 
 
 class _Stuck(Exception):
@@ -226,10 +226,10 @@ def _statement(shape: Shape, how: str) -> sql.Composed:
     table = table_of(shape.name)
     if how == "delete" and not shape.key:
         same = sql.SQL(" AND ").join(
-            sql.SQL("t.{}::text IS NOT DISTINCT FROM %s::text").format(Escaped(column.name)) for column in shape.table.stored
+            sql.SQL("{}::text IS NOT DISTINCT FROM %s::text").format(value_of(shape, column, shape.receiver)) for column in shape.written
         )
         return sql.SQL("DELETE FROM ONLY {0} WHERE ctid = (SELECT t.ctid FROM ONLY {0} AS t WHERE {1} LIMIT 1)").format(
-            table, same if shape.table.stored else sql.SQL("true")
+            table, same if shape.written else sql.SQL("true")
         )
     where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), type_of(shape.receiver[column])) for column in shape.key)
     if how == "delete":

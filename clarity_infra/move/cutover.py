@@ -19,7 +19,7 @@ from psycopg import IsolationLevel, sql
 
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
 from clarity_infra.move import capture, fence, migrations, state
-from clarity_infra.move.carry import at_rest, carry_until_equal
+from clarity_infra.move.carry import NoPlace, at_rest, carry_until_equal
 from clarity_infra.move.catalog import changed_since, columns_of, read_move_set
 from clarity_infra.move.comparison import Comparison
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing
@@ -32,7 +32,7 @@ from clarity_infra.move.migrations import Migrations
 from clarity_infra.move.model import Move, MoveSet, Progress, Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.proof import Proof
-from clarity_infra.move.sequences import read_sequences, set_sequences
+from clarity_infra.move.sequences import read_sequences, set_sequences_of_other
 from clarity_infra.move.shape import Shape, columns, shapes
 from clarity_infra.move.state import CUT_OVER, FENCED, LIFTED, MIGRATED, OPENED, SENT_ON
 from clarity_infra.move.verify import ONLY_IN_TARGET, compare_structure, read_present
@@ -133,6 +133,13 @@ class _CutOver:
                 self._freeze(lock, rows, tables, shaped)
             except psycopg.Error as error:
                 self._after_lost_connection(error)
+            except NoPlace as error:
+                # A migration was applied to the copy, and the source was live again after it.
+                raise Refused(
+                    error.what,
+                    unchanged="Nothing was changed.",
+                    remedy="raise copyRevision: the copy is made afresh, and the migrations are applied to what it has then.",
+                ) from None
             finally:
                 with contextlib.suppress(psycopg.Error):
                     lock.rollback()
@@ -327,7 +334,7 @@ class _CutOver:
             left += [name for name, shape in shaped.items() if _rows_of(lock, shape) != _rows_of(rows, shape)]
         if left:
             raise _unequal(left)
-        set_sequences(rows, read_sequences(lock, way.moved.sequences))
+        set_sequences_of_other(rows, way.moved.sequences, read_sequences(lock, way.moved.sequences))
         rows.commit()
         self.proof.take_snapshot()
         return carried.total()

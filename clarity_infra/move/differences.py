@@ -51,9 +51,11 @@ def changed_keys(
     columns: Sequence[str] | None = None,
     limit: int | None = None,
     method: Method | None = None,
+    of: tuple[sql.Composable | None, sql.Composable | None] = (None, None),
 ) -> Changes:
     """Compares a table's own rows on two sides, by the named columns or all of `table`'s, and names the rows that differ.
 
+    `of` gives each side's rows as `table` describes them where the table itself does not (see `hashed`).
     `limit` ends the search once that many are found. Client memory grows with the differences, never with the table. Each side
     reads in the transaction its connection has open; where none is open, in a read-only one of its own.
     """
@@ -66,9 +68,9 @@ def changed_keys(
     changes = Changes(view.key, [], [], [])
     # One snapshot a side for both passes: that of the open transaction, or of one opened here.
     with _transaction(a), _transaction(b):
-        buckets = _different_buckets(view, a, b)
+        buckets = _different_buckets(view, (a, b), of)
         if buckets:
-            with contextlib.closing(view.rows(a, buckets)) as left, contextlib.closing(view.rows(b, buckets)) as right:
+            with contextlib.closing(view.rows(a, of[0], buckets)) as left, contextlib.closing(view.rows(b, of[1], buckets)) as right:
                 _merge(left, right, changes, limit, keyed=table.key is not None)
     return changes
 
@@ -100,23 +102,23 @@ class _View:
         text = sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.Identifier("t", name) for name in self.key))
         return sql.SQL("({} & {})").format(hashes(text, self.method)[0], sql.Literal(BUCKETS - 1))
 
-    def sums(self, connection: psycopg.Connection[Any]) -> dict[int, tuple[Any, ...]]:
+    def sums(self, connection: psycopg.Connection[Any], of: sql.Composable | None) -> dict[int, tuple[Any, ...]]:
         """Count and content of each bucket that has rows."""
         statement = sql.SQL(
             "SELECT x.bucket, pg_catalog.count(*), pg_catalog.sum(x.first), pg_catalog.sum(x.second) FROM {} AS x GROUP BY x.bucket"
-        ).format(hashed(self.table, self.columns, beside=[(self.bucket(), sql.Identifier("bucket"))], method=self.method))
+        ).format(hashed(self.table, self.columns, beside=[(self.bucket(), sql.Identifier("bucket"))], method=self.method, of=of))
         return {row[0]: row[1:] for row in connection.execute(statement).fetchall()}
 
-    def rows(self, connection: psycopg.Connection[Any], buckets: list[int]) -> Generator[_Row, None, None]:
+    def rows(self, connection: psycopg.Connection[Any], of: sql.Composable | None, buckets: list[int]) -> Generator[_Row, None, None]:
         """The rows of these buckets in the order of their keys' text, through a cursor in the server."""
         with connection.cursor(name=f"clarity_infra_{uuid.uuid4().hex}") as cursor:
             cursor.itersize = _BATCH_ROWS
-            cursor.execute(self._statement(buckets))
+            cursor.execute(self._statement(of, buckets))
             for row in cursor:
                 key: Key = tuple(row[2:])
                 yield tuple((text is not None, text or "") for text in key), key, (row[0], row[1])
 
-    def _statement(self, buckets: list[int]) -> sql.Composed:
+    def _statement(self, of: sql.Composable | None, buckets: list[int]) -> sql.Composed:
         numbers = [sql.Identifier(f"k{number}") for number in range(len(self.key))]
         texts = [sql.SQL("{}::text").format(sql.Identifier("t", name)) for name in self.key]
         order = [sql.SQL('x.{} COLLATE "C" NULLS FIRST').format(number) for number in numbers]
@@ -128,13 +130,18 @@ class _View:
                 beside=list(zip(texts, numbers, strict=True)),
                 where=sql.SQL("{} = ANY ({})").format(self.bucket(), sql.Literal(buckets)),
                 method=self.method,
+                of=of,
             ),
             order=sql.SQL("ORDER BY {}").format(sql.SQL(", ").join(order)) if order else sql.SQL(""),
         )
 
 
-def _different_buckets(view: _View, a: psycopg.Connection[Any], b: psycopg.Connection[Any]) -> list[int]:
-    left, right = view.sums(a), view.sums(b)
+def _different_buckets(
+    view: _View,
+    sides: tuple[psycopg.Connection[Any], psycopg.Connection[Any]],
+    of: tuple[sql.Composable | None, sql.Composable | None],
+) -> list[int]:
+    left, right = (view.sums(side, rows) for side, rows in zip(sides, of, strict=True))
     return sorted(bucket for bucket in left.keys() | right.keys() if left.get(bucket) != right.get(bucket))
 
 

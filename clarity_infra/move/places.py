@@ -17,7 +17,7 @@ from psycopg import sql
 
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
-from clarity_infra.move.plan import Key, absent
+from clarity_infra.move.plan import Key, absent, value_of
 from clarity_infra.move.queries import query
 from clarity_infra.move.shape import Shape
 
@@ -226,8 +226,8 @@ def _references(target: psycopg.Connection[Any], shaped: Mapping[Name, Shape]) -
 
 
 def _key_of(shape: Shape) -> sql.Composed:
-    names = shape.key or tuple(column.name for column in shape.table.stored)
-    return sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier("t", column)) for column in names)
+    """A row `t` of the sender, the target, as a key."""
+    return sql.SQL(", ").join(sql.SQL("{}::text").format(value_of(shape, column, shape.sender, sql.Identifier)) for column in shape.told_by)
 
 
 def _not_there(source: psycopg.Connection[Any], shaped: Mapping[Name, Shape], parent: Name, keys: frozenset[Key]) -> list[Key]:

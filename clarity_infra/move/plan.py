@@ -64,8 +64,35 @@ def _wanted(shape: Shape, types: Mapping[str, str]) -> sql.Composed:
     )
 
 
-def _content(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(sql.SQL("t.{}").format(Escaped(n)) for n in names))
+def value_of(shape: Shape, column: str, types: Mapping[str, str], identifier: type[sql.Identifier] = Escaped) -> sql.Composable:
+    """What a row `t` holds in a column on the side that has these types: where the other's is another, as a text that both write alike.
+
+    The same moment or number has another text in each of two types: with an offset, with more digits. Nothing is rounded or cut.
+    """
+    value = identifier("t", column)
+    if column not in shape.retyped:
+        return value
+    mine, other = types[column], shape.receiver[column] if types is shape.sender else shape.sender[column]
+    if mine.startswith("numeric"):
+        return sql.SQL("pg_catalog.trim_scale({})::text").format(value)
+    if mine.startswith("timestamp") and mine.endswith("with time zone") and other.startswith("timestamp"):
+        return sql.SQL("pg_catalog.timezone('UTC', {})::text").format(value)
+    return sql.SQL("{}::text").format(value)
+
+
+def _rows_as_compared(shape: Shape, types: Mapping[str, str]) -> sql.Composable | None:
+    """This side's rows as `shape.as_compared` describes them; None where the table itself has them so."""
+    if not shape.retyped:
+        return None
+    values = [
+        sql.SQL("{} AS {}").format(value_of(shape, column.name, types, sql.Identifier), sql.Identifier(column.name))
+        for column in shape.as_compared.columns
+    ]
+    return sql.SQL("(SELECT {} FROM ONLY {} AS t)").format(sql.SQL(", ").join(values), shape.name.identifier())
+
+
+def _content(shape: Shape, types: Mapping[str, str]) -> sql.Composed:
+    return sql.SQL("ROW({})::text").format(sql.SQL(", ").join(value_of(shape, name, types) for name in shape.compared))
 
 
 def _look_up(connection: psycopg.Connection, shape: Shape, types: Mapping[str, str], keys: Sequence[Key]) -> dict[int, _Row]:
@@ -74,7 +101,7 @@ def _look_up(connection: psycopg.Connection, shape: Shape, types: Mapping[str, s
         "SELECT w.n, ARRAY[{keys}]::text[], pg_catalog.sha256(pg_catalog.convert_to({row}, 'UTF8')), pg_catalog.octet_length({row}) {source}"
     ).format(
         keys=sql.SQL(", ").join(sql.SQL("t.{}::text").format(Escaped(column)) for column in shape.key),
-        row=_content(shape.compared),
+        row=_content(shape, types),
         source=_wanted(shape, types),
     )
     rows = connection.execute(statement, _columnwise(keys)).fetchall()
@@ -112,7 +139,7 @@ def values_of(
 ) -> dict[int, Values]:
     """What the named columns of this side's rows hold, by the key's position, each as the type's own output function prints it."""
     statement = sql.SQL("SELECT w.n, {} {}").format(
-        sql.SQL(", ").join(sql.SQL("t.{}").format(Escaped(column)) for column in names),
+        sql.SQL(", ").join(value_of(shape, column, types) for column in names),
         _wanted(shape, types),
     )
     cursor = connection.execute(statement, _columnwise(keys))
@@ -184,7 +211,8 @@ def differing(
     but: Collection[Key] = frozenset(),
 ) -> Plan:
     """Compares the whole of a table on both sides, `but` for some keys. Raises as `plan` does."""
-    found = changed_keys(sender, receiver, shape.table, columns=shape.compared, method=method)
+    of = (_rows_as_compared(shape, shape.sender), _rows_as_compared(shape, shape.receiver))
+    found = changed_keys(sender, receiver, shape.as_compared, columns=shape.compared, method=method, of=of)
     if not shape.key:
         return Plan(insert=tuple(found.only_a), delete=tuple(found.only_b))
     return plan(sender, receiver, shape, [*found.only_a, *found.only_b, *found.differ], but=but)

@@ -15,6 +15,7 @@ from psycopg import sql
 from clarity_infra.move.model import Sequence
 from clarity_infra.move.names import Name
 from clarity_infra.move.owners import acting_as, owners
+from clarity_infra.move.queries import query
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,55 @@ class State:
 def read_sequences(connection: psycopg.Connection[Any], sequences: Iterable[Sequence]) -> dict[Name, State]:
     """The state of each sequence, as it is now, in or out of a transaction."""
     return _states(connection, (sequence.name for sequence in sequences))
+
+
+def sequences_of_other(connection: psycopg.Connection[Any], sequences: Iterable[Sequence]) -> dict[Name, State]:
+    """How far the other side's sequences are along in this database, whose migrations may have renamed, replaced or dropped them.
+
+    Where several give out values of one column, the furthest counts. A sequence that has nothing here is not in the answer.
+    """
+    counterparts = _counterparts(connection, sequences)
+    states = _states(connection, {here for _, here, _ in counterparts})
+    found: dict[Name, State] = {}
+    for other, here, ascending in counterparts:
+        choose = max if ascending else min
+        found[other] = choose(found.get(other, states[here]), states[here], key=lambda state: state.last_value)
+    return found
+
+
+def set_sequences_of_other(connection: psycopg.Connection[Any], sequences: Iterable[Sequence], values: Mapping[Name, State]) -> None:
+    """Puts whatever gives out the values here, in a database that may have been migrated, where the other side's sequences are."""
+    set_sequences(connection, {here: values[other] for other, here, _ in _counterparts(connection, sequences)})
+
+
+def _counterparts(connection: psycopg.Connection[Any], sequences: Iterable[Sequence]) -> list[tuple[Name, Name, bool]]:
+    """The other side's sequences with those of this database for the same values, and whether these go upwards."""
+    listed = list(sequences)
+    rows = connection.execute(
+        query("sequences_of_other"),
+        {
+            "schemas": [sequence.name.schema for sequence in listed],
+            "names": [sequence.name.name for sequence in listed],
+            "table_schemas": [sequence.table.schema if sequence.table else None for sequence in listed],
+            "tables": [sequence.table.name if sequence.table else None for sequence in listed],
+            "columns": [sequence.column for sequence in listed],
+        },
+    ).fetchall()
+    return [(Name(schema, name), Name(here_schema, here), ascending) for schema, name, here_schema, here, ascending in rows]
+
+
+def reach_rows(connection: psycopg.Connection[Any], sequences: Iterable[Sequence]) -> None:
+    """Takes each sequence that a column owns past the largest value the column holds."""
+    for sequence in sequences:
+        if sequence.table is None or sequence.column is None:
+            continue
+        row = connection.execute(
+            sql.SQL(
+                "SELECT m.value::pg_catalog.int8 FROM (SELECT pg_catalog.max({}) AS value FROM {}) AS m, {} AS s WHERE m.value > s.last_value"
+            ).format(sql.Identifier(sequence.column), sequence.table.identifier(), sequence.name.identifier())
+        ).fetchone()
+        if row:
+            set_sequences(connection, {sequence.name: State(int(row[0]), True)})
 
 
 def own_sequences(connection: psycopg.Connection[Any]) -> dict[Name, State]:

@@ -15,9 +15,10 @@ from clarity_infra.move.queries import query
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One table as both sides have it. `compared` are the columns both have; `written` those a row is written with.
+    """One table as both sides have it. `compared` are the columns both have, but for those that the receiver computes in another way;
+    `written` those a row is written with.
 
-    `sender` and `receiver` give the type of each column there.
+    `sender` and `receiver` give the type of each column there, of the columns both have.
     """
 
     table: Table
@@ -36,6 +37,27 @@ class Shape:
     def given(self) -> tuple[str, ...]:
         """The columns of the receiver that only the server gives a value, GENERATED ALWAYS AS IDENTITY, but for those of the key."""
         return tuple(name for name in self.written if name in self.always and name not in self.key)
+
+    @property
+    def retyped(self) -> frozenset[str]:
+        """The columns that have another type on the other side: what they hold is compared, and written, as text."""
+        return frozenset(name for name, type_text in self.sender.items() if self.receiver[name] != type_text)
+
+    @property
+    def as_compared(self) -> Table:
+        """The table by the columns that are compared; those that are `retyped` are texts."""
+        columns = [
+            dataclasses.replace(column, generated=column.name not in self.written)
+            for column in self.table.columns
+            if column.name in {*self.compared, *self.key}
+        ]
+        columns = [dataclasses.replace(column, type="text", enum=False) if column.name in self.retyped else column for column in columns]
+        return dataclasses.replace(self.table, columns=tuple(columns))
+
+    @property
+    def told_by(self) -> tuple[str, ...]:
+        """The columns that stand for a row: those of the key, or all that are written where there is none."""
+        return self.key or self.written
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -92,7 +114,7 @@ def _shape(table: Table, here: tuple[Column, ...] | None, there: tuple[Column, .
         raise _not_alike(table, f"its key column {missing[0]} is gone")
     return Shape(
         table=table,
-        compared=both,
+        compared=tuple(name for name in both if not _computed_otherwise(sender[name], receiver[name])),
         written=tuple(name for name in both if not receiver[name].generated),
         always=frozenset(name for name in both if receiver[name].identity == "a"),
         sender={name: sender[name].type for name in both},
@@ -100,9 +122,14 @@ def _shape(table: Table, here: tuple[Column, ...] | None, there: tuple[Column, .
     )
 
 
+def _computed_otherwise(sender: Column, receiver: Column) -> bool:
+    return receiver.generated and (not sender.generated or sender.default != receiver.default)
+
+
 def _not_alike(table: Table, reason: str) -> Refused:
     return Refused(
         f"Table {table.name} is not the same on both sides: {reason}.",
         unchanged="Nothing was changed.",
-        remedy="see which migration changed it; rows cannot be carried from one form to the other.",
+        remedy="take back what the migration did to it there (a name can be given again; a table that was dropped can be made again, without"
+        " its rows, which then go from the other side too), then run the same command again.",
     )
