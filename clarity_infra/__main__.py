@@ -98,7 +98,7 @@ def _guard(options: argparse.Namespace) -> Answer:
         raise ConfigurationError(f"{options.preview} cannot be read: {type(error).__name__}.", remedy="name the preview's JSON.") from None
     except guard.Unreadable as error:
         raise ConfigurationError(str(error), remedy="pulumi preview --json --show-sames > preview.json") from None
-    broken = guard.violations(resources, guard.Terms.at_present(options.monitoring_hours))
+    broken = guard.violations(resources, guard.Terms.at_present(options.monitoring_hours)) + guard.in_configuration(preview)
     failed = guard.failures(preview)
     gone = guard.taken_away(resources)
     lines = [*(f"the preview failed: {text}" for text in failed), *map(str, broken)]

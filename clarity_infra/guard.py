@@ -73,14 +73,18 @@ _ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})
 
 _SECRET_KEY = re.compile(r"(password|passwd|secret|token|apikey|privatekey|credentials?)$")
 _SECRET_TEXT = (
-    (re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@\"']*:(?!\*+@|\[secret\]@)[^\s/@\"']+@"), "a URL with a password"),
+    (re.compile(r"[a-z][a-z0-9+.-]*://[^\s/:@\"']*:(?!\*+@|\[secret\]@)[^\s/@\"]+@", re.I), "a URL with a password"),
+    (re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"]*[?&]password=(?!\*+|\[secret\])[^\s&\"]", re.I), "a URL with a password"),
+    (re.compile(r"^(?=.*\b(?:host|hostaddr|dbname|user)\s*=).*\bpassword\s*=\s*'?(?!\*+|\[secret\])[^\s']", re.S), "a password"),
     (re.compile(r'"(?:password|secret|token)"\s*:\s*"(?!\[secret\]")[^"]+"'), "a password in JSON"),
     (re.compile(r"SCRAM-SHA-256\$\d+:"), "a password's verifier"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"), "a private key"),
 )
 # Said, as an error, of a plugin that on a busy machine is slow to confirm that it may be ended, after all is done: the run is a whole one.
 _SLOW_END = re.compile(r"^(error: )?Detected that \S+ exited prematurely")
-_URL = re.compile(r"postgres(?:ql)?://[^\s\"'<>]+")
+_URL = re.compile(r"postgres(?:ql)?://[^\s\"<>]+", re.I)
+# What libpq takes in a URL's place, and a word of it. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE
+_WORD = re.compile(r"\b(host|hostaddr|sslmode)\s*=\s*'?([^\s']+)")
 
 
 class Unreadable(Exception):
@@ -174,13 +178,19 @@ def _is_optional(resource: Resource) -> bool:
 
 
 def _hides(resource: Resource, _: Terms) -> Iterator[str]:
-    for path, value in _leaves(resource.properties):
+    for path, what in _plain_secrets(resource.properties):
+        yield f"{path} holds {what} in plain text: give it to Pulumi as a secret (`pulumi.Output.secret`)."
+
+
+def _plain_secrets(properties: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Where a secret stands in plain text, and what it is."""
+    for path, value in _leaves(properties):
         if not isinstance(value, str) or not value or value == SECRET or value in UNKNOWN:
             continue
         key = re.sub(r"[^a-z]", "", path[-1].lower()) if path else ""
         what = next((what for pattern, what in _SECRET_TEXT if pattern.search(value)), "")
         if what or _SECRET_KEY.search(key):
-            yield f"{'.'.join(path)} holds {what or 'a secret'} in plain text: give it to Pulumi as a secret (`pulumi.Output.secret`)."
+            yield ".".join(path), what or "a secret"
 
 
 def _encrypts(resource: Resource, _: Terms) -> Iterator[str]:
@@ -191,19 +201,19 @@ def _encrypts(resource: Resource, _: Terms) -> Iterator[str]:
             yield f"the connection to {host or 'the server'} has sslmode {mode or 'unset'}, which may go without TLS: use verify-full."
     elif resource.type == _CLOUDFLARE:
         url = _text(properties.get("baseUrl"))
-        host, _mode = _host_and_mode(url)
-        if url.startswith("http:") and not _is_here(host):
-            yield f"the API token would go to {host} in clear: use https."
+        if url.lower().startswith("http:"):
+            for host in _elsewhere(_place(url)[0]):
+                yield f"the API token would go to {host} in clear: use https."
     elif resource.type == _HYPERDRIVE:
         mtls = _bare(properties.get("mtls"))
         mode = _text(mtls.get("sslmode")) if isinstance(mtls, Mapping) else ""
         if mode and mode not in _ENCRYPTED:
             yield f"Hyperdrive's sslmode is {mode}, which may go without TLS: leave it out or use require, verify-ca or verify-full."
     for path, value in _leaves(properties, in_secrets=True):
-        for url in _URL.findall(_text(value)):
-            host, mode = _host_and_mode(url)
-            if not _is_here(host) and mode and mode not in _ENCRYPTED:
-                yield f"{'.'.join(path)} names {host} with sslmode {mode}, which may go without TLS: use verify-full."
+        for hosts, mode in _places(_text(value)):
+            if mode and mode not in _ENCRYPTED:
+                for host in _elsewhere(hosts):
+                    yield f"{'.'.join(path)} names {host} with sslmode {mode}, which may go without TLS: use verify-full."
 
 
 def _excludes_public(resource: Resource, _: Terms) -> Iterator[str]:
@@ -222,8 +232,8 @@ def _excludes_public(resource: Resource, _: Terms) -> Iterator[str]:
 
 def _waits(resource: Resource, terms: Terms) -> Iterator[str]:
     properties = resource.properties
-    if resource.type != _CLEAN_UP or properties.get("active") is not True or resource.op == "same":
-        return
+    if resource.type != _CLEAN_UP or _bare(properties.get("active")) in (False, None) or resource.op == "same":
+        return  # one of which it is not known whether it is to go may go
     hours = max(terms.monitoring_hours, _number(properties.get("monitoringHours")))
     since = _time(_text(properties.get("cutOverAt")))
     if since is None:
@@ -234,9 +244,10 @@ def _waits(resource: Resource, terms: Terms) -> Iterator[str]:
         yield f"the old tables would be dropped {passed:.1f} h after the cut-over; {hours:g} h of monitoring come first."
 
 
+_SECRETS = Rule("secrets-are-secret", "No password, and no URL with one, stands in a resource or a setting in plain text.", _hides)
 RULES = (
     Rule("keep-what-holds-data", "No database, role, copy or Hyperdrive config is deleted or replaced, but for a read-only role.", _keeps),
-    Rule("secrets-are-secret", "No password, and no URL with one, stands in a resource in plain text.", _hides),
+    _SECRETS,
     Rule("connections-use-tls", "A connection to anywhere but this machine is encrypted.", _encrypts),
     Rule("nothing-for-public", "Nothing is granted to PUBLIC, that is to every role of the server.", _excludes_public),
     Rule("clean-up-in-its-time", "The old tables are not dropped before the monitoring period is over.", _waits),
@@ -252,6 +263,18 @@ def violations(resources: Iterable[Resource], terms: Terms) -> list[Violation]:
         for resource in resources
         for rule in (RULES[:1] if resource.op in _GOES else RULES)
         for text in rule.broken_by(resource, terms)
+    ]
+
+
+def in_configuration(preview: Mapping[str, Any]) -> list[Violation]:
+    """Every setting, of whatever project, that is a secret and stands in the stack's file in clear; the engine hides those it knows as such."""
+    return [
+        Violation(
+            _SECRETS.name,
+            "configuration",
+            f"{path} holds {what} in plain text: set it again with `pulumi config set --secret`, and change what was in the file.",
+        )
+        for path, what in _plain_secrets(preview.get("config") or {})
     ]
 
 
@@ -363,12 +386,32 @@ def _time(text: str) -> datetime.datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
 
 
-def _host_and_mode(url: str) -> tuple[str, str]:
+def _places(text: str) -> Iterator[tuple[list[str], str]]:
+    """The hosts, and the sslmode, empty where none is named, of every PostgreSQL connection that a text describes."""
+    urls = _URL.findall(text)
+    for url in urls:
+        yield _place(url.rstrip("'"))
+    if not urls:
+        words = _WORD.findall(text)
+        hosts = [host for key, value in words if key != "sslmode" for host in value.split(",")]
+        if hosts:
+            yield hosts, next((value for key, value in words if key == "sslmode"), "")
+
+
+def _place(url: str) -> tuple[list[str], str]:
+    """Every host that a URL leads to, by its parameters too, and its sslmode; no host where it cannot be read."""
     try:
         parts = urlsplit(url)
-        return parts.hostname or "", (parse_qs(parts.query).get("sslmode") or [""])[-1]
+        query = parse_qs(parts.query)
+        named = [urlsplit(f"//{place}").hostname or "" for place in parts.netloc.rpartition("@")[2].split(",")]
     except ValueError:
-        return "", ""
+        return [], ""
+    told = [host for key in ("host", "hostaddr") for value in query.get(key, []) for host in value.split(",")]
+    return [*filter(None, named), *told], (query.get("sslmode") or [""])[-1]
+
+
+def _elsewhere(hosts: Iterable[str]) -> list[str]:
+    return [host for host in hosts if not _is_here(host)]
 
 
 def _is_here(host: str) -> bool:

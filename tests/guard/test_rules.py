@@ -79,6 +79,11 @@ class TestSecrets:
             "postgres://user:pw@db.example.com/x",
             "see postgresql://user:p%40w@[::1]:5432/x for it",
             "https://token:x@example.com",
+            "postgres://user:it's@db.example.com/x",
+            "POSTGRES://user:pw@db.example.com/x",
+            "postgres://db.example.com/x?user=user&password=pw",
+            "host=db.example.com user=user password=pw",
+            "password = 'p w' host=db.example.com",
             '{"host": "h", "password": "pw"}',
             "SCRAM-SHA-256$4096:c2FsdA==$a:b",
             "-----BEGIN RSA PRIVATE KEY-----",
@@ -107,6 +112,9 @@ class TestSecrets:
             '{"password": "[secret]"}',
             "http://127.0.0.1:8080/client/v4",
             "urn:pulumi:dev::clarity-infra::a:b:C::name@2",
+            "postgres://db.example.com/x?user=user&password=***",
+            "host=db.example.com user=user password='***'",
+            "What to do: set password=... and host",
         ],
     )
     def test_what_looks_a_little_like_one_is_none(self, value: str) -> None:
@@ -140,11 +148,30 @@ class TestTls:
         assert texts("any:kind:Kind", values=Hidden(url.replace("db.example.com", "localhost"))) == []
         assert texts("any:kind:Kind", values=Hidden(url.replace("prefer", "verify-full"))) == []
 
+    @pytest.mark.parametrize(
+        "place",
+        [
+            "postgresql://u:hunter2@localhost/x?host=db.example.com&sslmode=disable",
+            "postgresql://u:hunter2@localhost/x?hostaddr=db.example.com&sslmode=disable",
+            "postgresql://u:hunter2@localhost:1,db.example.com:2/x?sslmode=disable",
+            "postgresql://u:it's@db.example.com/x?sslmode=disable",
+            "POSTGRESQL://u:hunter2@db.example.com/x?sslmode=disable",
+            "host=db.example.com password=hunter2 sslmode=disable",
+            "sslmode = 'disable' hostaddr = 'db.example.com'",
+        ],
+    )
+    def test_a_place_is_judged_by_every_host_it_leads_to(self, place: str) -> None:
+        (text,) = texts("any:kind:Kind", value=Hidden(place))
+        assert "names db.example.com with sslmode disable" in text
+        assert texts("any:kind:Kind", value=Hidden(place.replace("disable", "verify-full"))) == []
+        assert texts("any:kind:Kind", value=Hidden(place.replace("db.example.com", "127.0.0.1"))) == []
+
     def test_hyperdrive_and_its_api(self) -> None:
         config = "cloudflare:index/hyperdriveConfig:HyperdriveConfig"
         assert texts(config, mtls={"sslmode": "prefer"})
         assert texts(config, mtls={"sslmode": "require"}) == texts(config, mtls=None) == texts(config, mtls=SOME_UNKNOWN) == []
         assert texts("pulumi:providers:cloudflare", baseUrl="http://api.example.com/v4")
+        assert texts("pulumi:providers:cloudflare", baseUrl="HTTP://api.example.com/v4")
         assert texts("pulumi:providers:cloudflare", baseUrl="http://127.0.0.1:1/v4") == []
 
 
@@ -191,6 +218,10 @@ class TestCleanUp:
     def test_without_the_time_of_the_cut_over_it_is_too_early(self, at: Any) -> None:
         assert texts(self.KIND, active=True, cutOverAt=at, monitoringHours=0, hours=0)
 
+    @pytest.mark.parametrize("active", [True, Hidden(True), SECRET, SOME_UNKNOWN])
+    def test_what_is_not_known_to_stay_may_go(self, active: Any) -> None:
+        assert texts(self.KIND, active=active, cutOverAt="", monitoringHours=0)
+
     def test_before_the_stage_and_after_it_was_done_there_is_nothing_to_wait_for(self) -> None:
         assert texts(self.KIND, active=False, cutOverAt="") == []
         assert texts(self.KIND, op="same", active=True, cutOverAt="") == []
@@ -236,6 +267,22 @@ class TestCommandLine:
     def test_a_file_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["guard", str(tmp_path / "missing.json")]) == 2
         assert "cannot be read" in capsys.readouterr().err
+
+    def test_a_setting_in_clear_is_named_whosever_it_is(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        config = {
+            "clarity-infra:cloudflareApiToken": "",
+            "clarity-infra:passwordRevision": "2",
+            "clarity-infra:masterDatabaseUrl": SECRET,
+            "cloudflare:apiToken": "hunter2",
+            "other:where": '{"url": "postgres://u:hunter2@db.example.com/x"}',
+        }
+        preview = tmp_path / "preview.json"
+        preview.write_text(json.dumps({"config": config, "steps": []}))
+        assert main(["guard", str(preview)]) == 1
+        token, url = capsys.readouterr().out.splitlines()
+        assert token.startswith("secrets-are-secret: configuration: cloudflare:apiToken holds a secret in plain text: set it again")
+        assert url.startswith("secrets-are-secret: configuration: other:where holds a URL with a password in plain text")
+        assert "hunter2" not in token + url
 
     def test_what_is_taken_away_is_named_and_passes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         old = {"type": "postgresql:index/role:Role", "inputs": {"name": "clarity_ro", "login": False}}
