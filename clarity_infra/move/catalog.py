@@ -400,7 +400,7 @@ def _dependants(connection: psycopg.Connection[Any], closure: _Closure, left: li
 _OBSTACLES = {
     "publication": (
         "it publishes {detail}, and its subscribers would get no change of the moved tables",
-        "take the tables out of it, or accept that it is left behind",
+        "take the tables out of it (drop it where it is FOR ALL TABLES), or accept that it is left behind",
         True,
     ),
     "subscription": (
@@ -412,6 +412,21 @@ _OBSTACLES = {
     "invalid index": (
         "this index of {detail} is invalid, and would arrive valid or not at all",
         "REINDEX INDEX CONCURRENTLY it, or drop it",
+        False,
+    ),
+    "invalid whole index": (
+        "this index of {detail} is invalid: not every partition has an index attached to it",
+        "make the missing ones and ALTER INDEX ... ATTACH PARTITION each, or drop it",
+        False,
+    ),
+    "unenforced": (
+        "the server does not enforce it: its triggers are disabled, and would be enabled in the target",
+        "{detail}, or drop it and add it again, NOT VALID where rows break it (the first takes a superuser)",
+        False,
+    ),
+    "access method": (
+        "its access method, {detail}, is no extension's, and only a superuser may make one",
+        "ALTER TABLE {object} SET ACCESS METHOD heap",
         False,
     ),
     "hashed enum": (
@@ -449,7 +464,8 @@ def _obstacles(connection: psycopg.Connection[Any], tables: list[int]) -> list[B
     blockers = []
     for row in _rows(connection, "catalog_obstacles", {"tables": tables}):
         reason, remedy, can_accept = _OBSTACLES[row["kind"]]
-        blockers.append(Blocker(row["object"], reason.format(detail=row["detail"]), remedy.format(detail=row["detail"]), can_accept))
+        words = {"detail": row["detail"], "object": row["object"].partition(" ")[2]}
+        blockers.append(Blocker(row["object"], reason.format(**words), remedy.format(**words), can_accept))
     return blockers
 
 
@@ -479,7 +495,7 @@ def _for_superusers(needs: list[Row]) -> list[Blocker]:
             thing, what, remedy = (
                 f"{row['name']} {row['detail']}",
                 "the tables need it",
-                "drop the indexes, keys and types that are made with it",
+                "drop what is made with it: indexes, keys, types, text search configurations, functions that call it",
             )
         blockers.append(Blocker(thing, f"{what}, which only a superuser may make", remedy, can_accept=False))
     return blockers

@@ -90,6 +90,11 @@ OBSTACLES = {
     ),
     "an inheritance child without its parent": ("CREATE TABLE up (id integer NOT NULL); ALTER TABLE a INHERIT up", "table public.a", False),
     "large objects": ("SELECT lo_from_bytea(0, 'x')", "column public.a.o", True),
+    "large objects, referred to within a domain of a domain": (
+        "CREATE DOMAIN d AS oid; CREATE DOMAIN e AS d[]; ALTER TABLE b ADD e e; SELECT lo_from_bytea(0, 'x')",
+        "column public.b.e",
+        True,
+    ),
     "a sequence of a table that stays": (
         "CREATE TABLE owning (id serial); ALTER TABLE a ADD n integer DEFAULT nextval('owning_id_seq')",
         "sequence public.owning_id_seq",

@@ -88,6 +88,15 @@ MUTATIONS = {
         "ALTER TABLE public.child ALTER CONSTRAINT child_parent_fkey NOT DEFERRABLE",
         "constraint child_parent_fkey on public.child: its definition",
     ),
+    "a foreign key not enforced": (
+        "ALTER TABLE public.child DISABLE TRIGGER ALL",
+        "constraint child_parent_fkey on public.child: its state of triggers",
+    ),
+    "an extension in another schema": ("ALTER EXTENSION citext SET SCHEMA pg_catalog", "extension citext: its schema"),
+    "a function that goes with an extension": (
+        "ALTER FUNCTION public.quiet() DEPENDS ON EXTENSION citext",
+        "function public.quiet(): its extensions",
+    ),
     "a primary key dropped": ("ALTER TABLE public.empty DROP CONSTRAINT empty_pkey", "constraint empty_pkey on public.empty"),
     "a column nullable": (
         "ALTER TABLE public.sequences_too ALTER COLUMN t DROP NOT NULL",

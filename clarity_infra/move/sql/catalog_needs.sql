@@ -58,7 +58,14 @@ UNION
 SELECT 'superuser', i.type, i.identity, ''
   FROM members m
  CROSS JOIN LATERAL pg_catalog.pg_identify_object(m.classid, m.objid, 0) AS i
- WHERE m.classid = 'pg_catalog.pg_opclass'::regclass
+ WHERE m.classid IN ('pg_catalog.pg_opclass'::regclass, 'pg_catalog.pg_ts_parser'::regclass, 'pg_catalog.pg_ts_template'::regclass)
+   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype = 'e')
+UNION
+SELECT 'superuser', 'aggregate', i.identity, ''
+  FROM members m
+  JOIN pg_catalog.pg_aggregate a ON m.classid = 'pg_catalog.pg_proc'::regclass AND a.aggfnoid = m.objid
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_proc'::regclass, m.objid, 0) AS i
+ WHERE 'internal'::regtype IN (a.aggtranstype, a.aggmtranstype)
    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype = 'e')
 UNION
 -- a parsed body that groups by a key and reads other columns cannot be made before the key
@@ -107,6 +114,6 @@ SELECT 'language', l.lanname::text, i.identity, l.lanpltrusted::text
   JOIN pg_catalog.pg_proc p ON m.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = m.objid
   JOIN pg_catalog.pg_language l ON l.oid = p.prolang
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_proc'::regclass, p.oid, 0) AS i
- WHERE NOT l.lanpltrusted
+ WHERE NOT l.lanpltrusted AND p.prokind <> 'a'  -- an aggregate has no language of its own
    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype IN ('e', 'i'))
  ORDER BY 1, 2, 3

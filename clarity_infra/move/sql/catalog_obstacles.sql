@@ -18,10 +18,28 @@ SELECT 'rule', 'rule ' || i.identity, ''
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_rewrite'::regclass, w.oid, 0) AS i
  WHERE w.ev_class = ANY (%(tables)s::oid[])
 UNION ALL
-SELECT 'invalid index', 'index ' || i.identity, x.indrelid::regclass::text
+SELECT CASE c.relkind WHEN 'I' THEN 'invalid whole index' ELSE 'invalid index' END, 'index ' || i.identity, x.indrelid::regclass::text
   FROM pg_catalog.pg_index x
+  JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, x.indexrelid, 0) AS i
  WHERE x.indrelid = ANY (%(tables)s::oid[]) AND NOT (x.indisvalid AND x.indisready AND x.indislive)
+UNION ALL
+-- foreign keys and deferrable constraints are enforced by triggers, which no dump says to be disabled
+SELECT 'unenforced', i.type || ' ' || i.identity,
+       pg_catalog.format('ALTER TABLE %%s %%s', o.identity, pg_catalog.string_agg(pg_catalog.format('ENABLE TRIGGER %%I', g.tgname), ', ' ORDER BY g.tgname))
+  FROM pg_catalog.pg_trigger g
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_constraint'::regclass, g.tgconstraint, 0) AS i
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, g.tgrelid, 0) AS o
+ WHERE g.tgrelid = ANY (%(tables)s::oid[]) AND g.tgisinternal AND g.tgconstraint <> 0 AND g.tgenabled <> 'O'
+ GROUP BY i.type, i.identity, o.identity
+UNION ALL
+SELECT 'access method', 'table ' || i.identity, pg_catalog.quote_ident(a.amname)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_am a ON a.oid = c.relam
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, c.oid, 0) AS i
+ WHERE c.oid = ANY (%(tables)s::oid[]) AND a.oid >= 16384
+   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e
+                    WHERE e.classid = 'pg_catalog.pg_am'::regclass AND e.objid = a.oid AND e.deptype = 'e')
 UNION ALL
 -- the hash of an enum is that of its label's OID: another one in every database, in whatever an enum is a part of
 SELECT 'hashed enum', 'table ' || i.identity, pg_catalog.pg_get_partkeydef(p.partrelid)
@@ -50,8 +68,18 @@ SELECT 'large objects', 'column ' || i.identity, pg_catalog.format_type(a.atttyp
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, a.attrelid, a.attnum) AS i
  WHERE a.attrelid = ANY (%(tables)s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
-   AND (a.atttypid = 'oid'::regtype OR t.typbasetype = 'oid'::regtype)
    AND EXISTS (SELECT 1 FROM pg_catalog.pg_largeobject_metadata)
+   AND EXISTS (
+      WITH RECURSIVE used(oid) AS (
+          SELECT t.oid
+          UNION
+          SELECT part.oid FROM used u JOIN pg_catalog.pg_type y ON y.oid = u.oid
+           CROSS JOIN LATERAL (
+              SELECT y.typelem AS oid WHERE y.typsubscript = 'pg_catalog.array_subscript_handler'::regproc
+              UNION ALL SELECT y.typbasetype WHERE y.typtype = 'd'
+              UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
+                         WHERE y.typtype = 'c' AND f.attrelid = y.typrelid AND f.attnum > 0 AND NOT f.attisdropped) AS part)
+      SELECT 1 FROM used WHERE oid = 'oid'::regtype)
 UNION ALL
 SELECT 'row security', 'table ' || i.identity, ''
   FROM unnest(%(tables)s::oid[]) AS t(oid)

@@ -1,5 +1,6 @@
 -- What pg_dump does not say of the tables, as statements to be run after it: an inheritance child is made with its parents' storage,
--- compression and default where its own are the server's; and the comment on a schema that the owner has already.
+-- compression and default where its own are the server's; the sequence of an identity column gets the column's type, whatever its own (LIKE ...
+-- INCLUDING IDENTITY makes it bigint); and the comment on a schema that the owner has already.
 -- %(tables)s::oid[]; %(schemas)s::text[]: the schemas of the set
 WITH RECURSIVE above(oid, parent) AS (
     SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = ANY (%(tables)s::oid[])
@@ -23,6 +24,16 @@ SELECT alter || 'SET COMPRESSION ' || CASE attcompression WHEN 'p' THEN 'pglz' W
 UNION
 SELECT alter || 'DROP DEFAULT'
   FROM inherited WHERE NOT atthasdef AND attidentity = '' AND default_above AND generated_above = ''
+UNION
+SELECT pg_catalog.format('ALTER SEQUENCE %%I.%%I AS %%s MINVALUE %%s MAXVALUE %%s', n.nspname, c.relname, pg_catalog.format_type(q.seqtypid, NULL),
+                         q.seqmin, q.seqmax)
+  FROM pg_catalog.pg_sequence q
+  JOIN pg_catalog.pg_class c ON c.oid = q.seqrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i'
+                             AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = ANY (%(tables)s::oid[])
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+ WHERE a.atttypid <> q.seqtypid
 UNION
 SELECT pg_catalog.format('DO %%L', pg_catalog.format(
          'BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner'

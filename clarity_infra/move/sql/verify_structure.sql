@@ -70,6 +70,9 @@ SELECT 'constraint ' || pg_catalog.quote_ident(k.conname) || ' on ' || COALESCE(
                                JOIN pg_catalog.pg_constraint u ON u.conrelid = h.inhparent AND u.conname = k.conname AND NOT u.connoinherit
                               WHERE h.inhrelid = k.conrelid)
                        ELSE k.coninhcount END || CASE WHEN k.conislocal THEN ' local' ELSE '' END),
+    -- those by which the server enforces it
+    ('state of triggers', (SELECT pg_catalog.string_agg(DISTINCT g.tgenabled::text, ', ') FROM pg_catalog.pg_trigger g
+                            WHERE g.tgconstraint = k.oid AND g.tgisinternal)),
     ('comment', pg_catalog.obj_description(k.oid, 'pg_constraint'))
  ) AS f(aspect, value)
  WHERE k.contype <> 't' AND (k.contype <> 'n' OR %(not_null)s)
@@ -90,6 +93,9 @@ SELECT 'index ' || i.identity, f.aspect, f.value
     ('clustered', x.indisclustered::text),
     ('replica identity', x.indisreplident::text),
     ('options', (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o) FROM unnest(c.reloptions) AS o)),
+    ('extensions', (SELECT pg_catalog.string_agg(e.extname::text, ', ' ORDER BY e.extname) FROM pg_catalog.pg_depend d
+                      JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+                     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'x')),
     ('parent', (SELECT n.identity FROM pg_catalog.pg_inherits h,
                        pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, h.inhparent, 0) AS n WHERE h.inhrelid = c.oid)),
     ('statistics targets', (SELECT pg_catalog.string_agg(a.attnum || ':' || a.attstattarget, ', ' ORDER BY a.attnum)
@@ -104,6 +110,9 @@ SELECT 'trigger ' || pg_catalog.quote_ident(g.tgname) || ' on ' || t.object, f.a
     ('definition', pg_catalog.pg_get_triggerdef(g.oid)),
     ('enabled', g.tgenabled::text),
     ('inherited', (g.tgparentid <> 0)::text),
+    ('extensions', (SELECT pg_catalog.string_agg(e.extname::text, ', ' ORDER BY e.extname) FROM pg_catalog.pg_depend d
+                      JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+                     WHERE d.classid = 'pg_catalog.pg_trigger'::regclass AND d.objid = g.oid AND d.deptype = 'x')),
     ('comment', pg_catalog.obj_description(g.oid, 'pg_trigger'))
  ) AS f(aspect, value)
 UNION ALL
@@ -171,7 +180,10 @@ SELECT 'type ' || i.identity, f.aspect, f.value
                          FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace
                         WHERE l.oid = t.typcollation) END),
     ('attributes', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname) || ' '
-                             || pg_catalog.format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+                             || pg_catalog.format_type(a.atttypid, a.atttypmod)
+                             || COALESCE((SELECT pg_catalog.format(' COLLATE %%I.%%I', n.nspname, l.collname)
+                                            FROM pg_catalog.pg_collation l JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace
+                                           WHERE l.oid = a.attcollation), ''), ', ' ORDER BY a.attnum)
                       FROM pg_catalog.pg_attribute a WHERE c.relkind = 'c' AND a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)),
     ('comments of attributes', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname) || ': '
                              || pg_catalog.col_description(c.oid, a.attnum), ', ' ORDER BY a.attnum)
@@ -195,11 +207,23 @@ SELECT i.type || ' ' || i.identity, f.aspect, f.value
     ('definition', CASE WHEN p.prokind = 'a' THEN NULL
                         WHEN p.prosqlbody IS NULL THEN pg_catalog.pg_get_functiondef(p.oid)
                         ELSE pg_catalog.regexp_replace(pg_catalog.pg_get_functiondef(p.oid), ' AS ("([^"]|"")+"|\w+)', '', 'g') END),
-    ('aggregate', (SELECT pg_catalog.concat_ws(' ', a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.agginitval, a.aggtranstype::regtype)
+    ('aggregate', (SELECT pg_catalog.concat_ws(' ', a.aggkind, a.aggnumdirectargs, a.aggtransfn, a.aggfinalfn, a.aggfinalextra, a.aggfinalmodify,
+                            a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.agginitval, a.aggtranstype::regtype, a.aggtransspace, 'moving',
+                            a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn, a.aggmfinalextra, a.aggmfinalmodify, a.aggminitval,
+                            NULLIF(a.aggmtranstype, 0)::regtype, a.aggmtransspace, 'sort', NULLIF(a.aggsortop, 0)::regoperator,
+                            'parallel', p.proparallel)
                      FROM pg_catalog.pg_aggregate a WHERE a.aggfnoid = p.oid)),
+    ('extensions', (SELECT pg_catalog.string_agg(e.extname::text, ', ' ORDER BY e.extname) FROM pg_catalog.pg_depend d
+                      JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+                     WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'x')),
     ('comment', pg_catalog.obj_description(p.oid, 'pg_proc'))
  ) AS f(aspect, value)
  WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.classid = m.classid AND e.objid = m.objid AND e.deptype = 'e')
+UNION ALL
+SELECT 'extension ' || pg_catalog.quote_ident(e.extname), 'schema', n.nspname::text
+  FROM members m
+  JOIN pg_catalog.pg_extension e ON m.classid = 'pg_catalog.pg_extension'::regclass AND e.oid = m.objid
+  JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
 UNION ALL
 SELECT 'collation ' || i.identity, f.aspect, f.value
   FROM members m
@@ -209,6 +233,8 @@ SELECT 'collation ' || i.identity, f.aspect, f.value
     ('provider', c.collprovider::text),
     ('deterministic', c.collisdeterministic::text),
     ('locale', COALESCE(pg_catalog.to_jsonb(c) ->> 'colllocale', pg_catalog.to_jsonb(c) ->> 'colliculocale', c.collcollate::text)),
+    ('character types', c.collctype::text),
+    ('rules', pg_catalog.to_jsonb(c) ->> 'collicurules'),
     ('comment', pg_catalog.obj_description(c.oid, 'pg_collation'))
  ) AS f(aspect, value)
 UNION ALL
