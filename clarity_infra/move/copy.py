@@ -30,6 +30,7 @@ from clarity_infra.move.queries import query
 from clarity_infra.move.rows import Copied, copy_rows, megabytes, session
 from clarity_infra.move.sequences import State, read_sequences, set_sequences
 from clarity_infra.move.steps import Steps
+from clarity_infra.move.values import check_values
 from clarity_infra.move.verify import Verification, read_present, verify
 
 __all__ = ["copied_already", "copy", "discard_copy"]
@@ -98,6 +99,7 @@ def _refuse_obstacles(move: Move, source: psycopg.Connection[Any], target: psyco
     blockers = list(move_set.blockers)
     blockers += preflight.check_servers(source, move.source, target, move_set, target_endpoint=move.target)[0]
     blockers += preflight.check_databases(source, target, move_set, owner=move.owner, ours=ours)[0]
+    blockers += check_values(source, move_set)
     if blockers:
         raise Blocked(
             [str(blocker) for blocker in blockers],

@@ -18,6 +18,7 @@ from clarity_infra.move.crew import Crew
 from clarity_infra.move.discard import last_made, objects_of
 from clarity_infra.move.model import Blocker, Move, MoveSet, Table
 from clarity_infra.move.rows import session
+from clarity_infra.move.values import check_values
 from clarity_infra.texts import counted, facts, size, table
 
 # How long a look may wait behind somebody's lock, in milliseconds.
@@ -132,6 +133,7 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
                 source, target, move_set, owner=move.owner, ours=[objid for _, objid in objects_of(made)] if made else []
             )
             blockers, notes = blockers + found[0], notes + found[1]
+        blockers += check_values(source, move_set)
         rows = {str(table.name): table.estimated_rows if table.kind == "r" else 0 for table in move_set.tables}
         if count:
             rows = _counted(move, move_set)

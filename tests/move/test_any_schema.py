@@ -355,6 +355,20 @@ REFUSED = {
         "index public.i",
         "ALTER INDEX i ATTACH PARTITION pi",
     ),
+    "a check that rows have come to break": (
+        "CREATE TABLE t (a timestamptz, CONSTRAINT \"k k\" CHECK (a > now() - interval '1 second'), CHECK (a >= date '2000-01-01'))"
+        " PARTITION BY RANGE (a);"
+        " CREATE TABLE p PARTITION OF t DEFAULT; INSERT INTO t VALUES (now()); SELECT pg_sleep(1.1)",
+        'table constraint "k k" on public.p',
+        None,
+    ),
+    "names of a table that stays and of an index": (
+        "CREATE SCHEMA far; CREATE TABLE far.other (id integer); CREATE TYPE goes AS ENUM ('a');"
+        ' CREATE TABLE t (id integer PRIMARY KEY, "r r" regclass, types regtype[], g goes);'
+        " INSERT INTO t VALUES (1, 'far.other', '{goes[],t,integer}'), (2, 't_pkey', NULL), (3, 't', NULL), (4, '123456789', NULL)",
+        'column public.t."r r"',
+        None,
+    ),
     "an operator class": (
         "CREATE OPERATOR CLASS mine FOR TYPE integer USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,"
         " FUNCTION 1 btint4cmp(integer, integer); CREATE TABLE t (a integer); CREATE INDEX i ON t (a mine)",
