@@ -112,6 +112,8 @@ def _this_run(run: Run, settings: Settings, seen: Seen) -> list[str]:
             ]
         case "discard":
             return [f"drops the copy from {target}; the old tables are live and were never touched"]
+        case _ if seen.status.unfenced:
+            return ["puts the fence back on the old tables where it was taken off, if nobody wrote to them since; moves nothing"]
         case _:
             return ["moves nothing"]
 

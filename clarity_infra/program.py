@@ -113,7 +113,7 @@ def claim_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "hyperdrive": _hyperdrive_claimed(settings),
         "adopt": configuration.adopt_existing,
         "copied": _seen(found, found.copied),
-        "live": _seen(found, found.side in ("target", "between")),
+        "live": _seen(found, found.live),
     }
 
 
@@ -132,7 +132,7 @@ def copy_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "database": settings.configuration.database,
         "active": settings.at_least("copy"),
         "revision": settings.configuration.copy_revision,
-        "live": _seen(found, found.side in ("target", "between")),
+        "live": _seen(found, found.live),
     }
 
 
@@ -160,7 +160,7 @@ def old_login_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "database": settings.configuration.database,
         "revision": settings.rotation.revision,
         "former": settings.rotation.former,
-        "live": _seen(found, found.side in ("target", "between")),
+        "live": _seen(found, found.live),
     }
 
 

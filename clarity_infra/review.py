@@ -41,7 +41,8 @@ _PATIENCE_WITH_CLOUDFLARE = 3
 
 @dataclasses.dataclass(frozen=True)
 class Review:
-    """What was found. `side` is the side that takes writes; "between" or "unsettled" where a run died between two steps.
+    """What was found. `side` is the side that takes writes; "between" or "unsettled" where a run died between two steps, "unfenced"
+    where the target is live and old tables take writes too.
 
     `wanted` is the side that is to take them; `mark` identifies what was found where that is another side. `blind`: the databases
     could not be reached, so that nothing of all this is known. `unseen`: Cloudflare could not, so that its config is not known.
@@ -60,6 +61,11 @@ class Review:
     switched: bool = False
     lines: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether the rows are in the target, and nowhere else."""
+        return self.side in ("target", "between", "unfenced")
 
     @property
     def copied(self) -> bool:
@@ -103,7 +109,7 @@ def review(settings: Settings, *, preview: bool) -> Review:
         hyperdrive=config,
         unseen=cloudflare.unseen,
         ranges=cloudflare.ranges,
-        switched=switched or found.side in ("target", "between"),
+        switched=switched or found.live,
         lines=(*found.lines, *_rotation(settings, config), *cloudflare.lines, *admitted.lines),
         warnings=(*cloudflare.warnings, *found.warnings, *admitted.warnings),
     )
@@ -206,7 +212,7 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     if seen.survey is not None and seen.survey.blockers:
         blockers = [str(blocker) for blocker in seen.survey.blockers]
         raise Blocked(blockers, remedy="deal with each, or accept it by name in `accept`.", seen=lines)
-    side = "unsettled" if found.side == "source" and found.leftovers else found.side
+    side = "unfenced" if found.unfenced else "unsettled" if found.side == "source" and found.leftovers else found.side
     wanted = _wanted(settings)
     mark = "" if side == wanted else finding(settings.move, target_exists=has_target)
     taken_over = found.stage == "provision" and settings.configuration.adopt_existing

@@ -23,10 +23,11 @@ from clarity_infra.move.carry import at_rest, carry_until_equal
 from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.comparison import Comparison
 from clarity_infra.move.crossing import PATIENCE_MS, Crossing, Switch, crossing, rows_role, told
-from clarity_infra.move.cutover import REMOVAL_BUDGET, close_idle_target, gap_text, put_up_on_target
+from clarity_infra.move.cutover import REMOVAL_BUDGET, close_idle_target, gap_text, put_fence_back, put_up_on_target
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Journal, drop_empty_schema, exclusive
 from clarity_infra.move.locks import lock_out_writers
+from clarity_infra.move.lost_fence import all_of, lost_fence
 from clarity_infra.move.migrations import TRACKING_TABLE
 from clarity_infra.move.model import Move, Progress, Table
 from clarity_infra.move.names import Name
@@ -37,7 +38,7 @@ from clarity_infra.move.proof import digest_of
 from clarity_infra.move.queries import query
 from clarity_infra.move.sequences import reach_rows, sequences_of_other, set_sequences
 from clarity_infra.move.shape import Shape, shapes
-from clarity_infra.move.state import CUT_OVER, ENDS, FENCED, GONE_BACK
+from clarity_infra.move.state import CUT_OVER, ENDS, FENCED, GONE_BACK, OPENED
 
 # How often, and how long each time (milliseconds), a destroy asks for the moment without readers that dropping a trigger needs.
 DROP_TRIES = 20
@@ -87,7 +88,8 @@ def go_back(
 ) -> dict[str, Any]:
     """Makes the source the live side again, with every row written to the target since; done already, it changes nothing.
 
-    `discard`, equal to the target database's name, gives up what has no place in the source; everything else is carried.
+    `discard`, equal to the target database's name, gives up what has no place in the source; everything else is carried. Of a source
+    whose fence somebody took off, see `put_fence_back`; `lost_fence.all_of` gives up everything in the target then.
     Gives {"carried": {table: {...}}, "discarded": [...], "at": ...}. Raises Refused, with nothing changed, where something
     has no place in the source or the source was changed behind the fence; ClarityError where a step fails.
     """
@@ -104,10 +106,10 @@ def would_lose(move: Move) -> Loss:
         move.source.connect(purpose="look") as source,
         move.target.connect(autocommit=False, purpose="look") as target,
     ):
-        if not fence.standing_of(source, move.stack).in_force:
-            return Loss((), ())
         target.isolation_level = IsolationLevel.REPEATABLE_READ
         target.read_only = True
+        if not fence.standing_of(source, move.stack).in_force and lost_fence(move, source, target) is None:
+            return Loss((), ())
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
         role = rows_role(target, move, move_set.tables)
         if role is not None:
@@ -149,6 +151,7 @@ class _GoBack:
 
     def make(self) -> dict[str, Any]:
         way = self.way
+        self._put_fence_back()
         try:
             if fence.standing_of(way.source, way.move.stack).in_force:
                 self._check_source_untouched()
@@ -174,11 +177,21 @@ class _GoBack:
 
     # Before anything is changed
 
+    def _put_fence_back(self) -> None:
+        """The source is fenced where the target is live; else one side is given up as a whole, by name."""
+        way = self.way
+        if self.discard == all_of(way.move) and lost_fence(way.move, way.source, way.target) is not None:
+            way.progress(f"giving up everything that was written to {way.move.target.label()} since the cut-over")
+            close_idle_target(way)
+            way.target_journal.append(GONE_BACK, way.run, discarded=all_of(way.move))
+            return
+        put_fence_back(way, discard=self.discard, lock_budget=self.lock_budget)
+
     def _check_source_untouched(self) -> None:
         """The fenced source is as the cut-over's proof found it; else somebody wrote behind the fence, and that would be undone."""
         way = self.way
         entry = way.source_journal.last(FENCED, CUT_OVER)
-        if entry is None or entry.step != CUT_OVER:
+        if entry is None or entry.step != CUT_OVER or self.discard == way.move.source.database != way.move.target.database:
             return
         recorded = {facts["table"]: facts["digest"] for facts in entry.facts["tables"]}
         changed = [
@@ -190,7 +203,8 @@ class _GoBack:
             raise Refused(
                 f"The source was changed behind its fence, in {', '.join(changed)}: going back would undo that.",
                 unchanged="Nothing was changed.",
-                remedy="bring these rows to the target by hand, or set the source's back; then run the same command again.",
+                remedy="set the source's rows back; or bring to the target by hand what is to stay of them and give up the rest by name, with"
+                f" CLARITY_DISCARD_WRITES={way.move.source.database} before the same command.",
             )
 
     def _losses(self) -> list[NoPlace]:
@@ -400,6 +414,9 @@ class _GoBack:
         gap = gap_text(self.evidence, live="the application was sent to the old database")
         if gap:
             way.progress(gap)
+        left = way.target_journal.last(OPENED, GONE_BACK)
+        if left is not None and left.step == OPENED:  # so that the source's journal is not all that knows of it
+            way.target_journal.append(GONE_BACK, way.run)
         ledger.drop(way.target, way.move.stack, patience_ms=PATIENCE_MS)
         capture.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
         fence.drop(way.source, way.move.stack, patience_ms=PATIENCE_MS)
@@ -429,7 +446,7 @@ def undo(
     """
     evidence: dict[str, Any] = {}
     with move.source.connect(purpose="undo") as source:
-        fenced = bool(fence.standing_of(source, move.stack).in_force)
+        fenced = bool(fence.standing_of(source, move.stack).in_force) or _is_live(move, source)
         begun = Journal(source, move.stack).last(*ENDS) is not None
     with contextlib.ExitStack() as stack:
         if begun and not fenced and switch.where() != "target":
@@ -442,6 +459,17 @@ def undo(
         reach("before the source is tidied")
         _leave_nothing(source, move.stack)
     return evidence
+
+
+def _is_live(move: Move, source: psycopg.Connection) -> bool:
+    """Whether the rows are in the target although nothing on the source says so: its fence was taken off by hand."""
+    try:
+        with move.target.connect(purpose="undo") as target:
+            return lost_fence(move, source, target) is not None
+    except ConfigurationError as error:
+        if "does not exist" not in error.what:  # full, or closed to us: there may be rows in it
+            raise
+        return False
 
 
 def _leave_nothing(source: psycopg.Connection, stack: str) -> None:

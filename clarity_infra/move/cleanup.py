@@ -35,11 +35,8 @@ from clarity_infra.move.owners import Owner, acting_as, by_owner, every_owner, o
 from clarity_infra.move.privileges import give_back, read_privileges
 from clarity_infra.move.proof import digest_of
 from clarity_infra.move.queries import query
-from clarity_infra.move.state import CUT_OVER, ENDS
+from clarity_infra.move.state import CLEANED, CUT_OVER, ENDS, RESTORED
 from clarity_infra.move.tools import Tools, find_tools
-
-# The steps a clean-up and its undoing leave in both journals.
-CLEANED, RESTORED = "cleaned up", "restored"
 
 # How long (milliseconds) the drop waits for readers of the old tables.
 LOCK_TIMEOUT_MS = 10_000

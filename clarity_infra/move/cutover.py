@@ -18,7 +18,7 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from clarity_infra.errors import ClarityError, Refused, VerificationFailed
-from clarity_infra.move import capture, fence, migrations, state
+from clarity_infra.move import capture, fence, lost_fence, migrations, state
 from clarity_infra.move.carry import NoPlace, at_rest, carry_until_equal
 from clarity_infra.move.catalog import changed_since, columns_of, read_move_set
 from clarity_infra.move.comparison import Comparison
@@ -59,14 +59,15 @@ def cut_over(
     pending: Migrations,
     *,
     run: uuid.UUID,
+    discard: str = "",
     lock_budget: float,
     alive: Callable[[], bool],
     progress: Progress,
 ) -> dict[str, Any]:
     """Makes the target the live side; done already, it says so and changes nothing.
 
-    `alive` is asked right before the source is fenced: false means that whoever started this run is gone. Gives the
-    evidence: "waited_seconds" (the longest a writer can have waited), "carried" (changes brought over under the lock),
+    `discard`: see `put_fence_back`. `alive` is asked right before the source is fenced: false means that whoever started this run
+    is gone. Gives the evidence: "waited_seconds" (the longest a writer can have waited), "carried" (changes brought over under the lock),
     "tables" (rows and digest of each, equal on both sides), "migrations" (tags applied), "at" and more.
 
     Raises Refused where a condition does not hold or writers leave no moment for the lock (nothing changed), ClarityError where a
@@ -74,6 +75,7 @@ def cut_over(
     there), VerificationFailed where the sides were not equal after all (the target is live; no clean-up until resolved).
     """
     with crossing(move, switch, run, progress) as way:
+        put_fence_back(way, discard=discard, lock_budget=lock_budget)
         return _CutOver(way, pending, lock_budget, alive).make()
 
 
@@ -640,6 +642,33 @@ def put_up_on_source(move: Move, connection: psycopg.Connection, names: Iterable
         says=f'its rows live in database "{live.database}" now',
         hint=f'Connect to database "{live.database}" on {live.host}. This table was fenced by clarity-infra, stack {move.stack}.',
     )
+
+
+def put_fence_back(way: Crossing, *, discard: str, lock_budget: float) -> None:
+    """Fences the source again where the target is live and somebody took the fence off; does nothing where it stands.
+
+    `discard`, equal to the source database's name, gives up what was written to the old tables since. Raises Refused, with nothing
+    changed, where they were written to, or nobody can tell, and nobody says whose writes are to be given up.
+    """
+    move, lost = way.move, lost_fence.lost_fence(way.move, way.source, way.target)
+    if lost is None:
+        return
+    given_up = discard == move.source.database != move.target.database
+    if not given_up:
+        lost_fence.refuse_changed(way.source, way, lost)
+    names = lost.tables if fence.standing_of(way.source, move.stack).in_force else way.tables
+    Journal(way.source, move.stack).open()
+    fence.prepare(way.source, move.stack, names)
+    with move.source.connect(autocommit=False, purpose="fence") as lock:
+        lock_out_writers(lock, names, budget=lock_budget, progress=way.progress)
+        # The digests may take longer than a silent holder is given; the application is elsewhere, so nobody waits for them.
+        lock.execute("SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)")
+        if not given_up:
+            lost_fence.refuse_changed(lock, way, lost)
+        put_up_on_source(move, lock, names)
+        lost_fence.record(Journal(lock, move.stack), lost)
+        lock.commit()
+    way.progress(f"the fence was put back on {', '.join(map(str, lost.tables))}: somebody had taken it off")
 
 
 def raise_source_fence(move: Move, source: psycopg.Connection, names: Iterable[Name]) -> None:

@@ -95,7 +95,7 @@ def let_use(connection: psycopg.Connection, home: str, name: str, role: str) -> 
 
 
 def home_of(connection: psycopg.Connection) -> str:
-    """The schema our objects live in; raises Refused where the admin may create nothing."""
+    """The schema our objects live in, made again where somebody dropped it; raises Refused where the admin may create nothing."""
     home = journal.home(connection)
     if home is None:
         raise Refused(
@@ -103,6 +103,8 @@ def home_of(connection: psycopg.Connection) -> str:
             unchanged="Nothing was changed.",
             remedy=f"ask for: GRANT CREATE ON DATABASE {quoted(connection.info.dbname)} TO {quoted(connection.info.user)}",
         )
+    if home == journal.SCHEMA and connection.execute("SELECT pg_catalog.to_regnamespace(%s) IS NULL", (home,)).fetchone() == (True,):
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(home)))
     return home
 
 

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from clarity_infra.errors import ClarityError, Refused
+from clarity_infra.errors import Refused
 from clarity_infra.move.names import quoted
 
 SCHEMA = "clarity_infra"
@@ -101,10 +101,9 @@ class Journal:
         return sql.Identifier(str(row[0]), TABLE) if row else None
 
     def append(self, step: str, run: uuid.UUID, **facts: Any) -> None:
-        """Records a step, in the connection's transaction where one is open. The journal must have been opened once."""
-        table = self._table()
-        if table is None:
-            raise ClarityError(f"The journal of stack {self.stack} is gone.", remedy="run `pulumi up` again.")
+        """Records a step, in the connection's transaction where one is open; opens a journal that somebody dropped. Raises as `open`."""
+        table = self._table() or self.open()._table()
+        assert table is not None
         self.connection.execute(
             sql.SQL("INSERT INTO {} (stack, run, step, facts) VALUES (%s, %s, %s, %s)").format(table),
             (self.stack, run, step, Jsonb(facts)),

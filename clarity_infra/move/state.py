@@ -38,9 +38,12 @@ Step = Literal[
 
 # What a crossing leaves in the journals, one word for each thing that was done: in the source
 # that its fence was put up, or taken out of force with nothing to bring back; that clients were sent on; that the cut-over was settled;
-# that the rows were brought back; in the target that migrations were applied, and that it was opened (see also `proof`).
+# that the rows were brought back; in the target that migrations were applied, that it was opened, and that the rows were brought back
+# from it (see also `proof`).
 FENCED, LIFTED, SENT_ON, CUT_OVER, GONE_BACK = "fenced", "lifted", "clients sent on", "cut over", "gone back"
 MIGRATED, OPENED = "migrated", "opened"
+# What a clean-up and its undoing leave in both journals.
+CLEANED, RESTORED = "cleaned up", "restored"
 # The newest of these in the source tells how the last crossing ended.
 ENDS = (FENCED, CUT_OVER, LIFTED, GONE_BACK)
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from clarity_infra.connection import Endpoint
 from clarity_infra.move import capture, fence, ledger
-from clarity_infra.move.cleanup import CLEANED, RESTORED
 from clarity_infra.move.cutover import gap_text
 from clarity_infra.move.discard import COPIED, DISCARDED, MADE, STARTED
 from clarity_infra.move.journal import Entry, Journal
+from clarity_infra.move.lost_fence import lost_fence
 from clarity_infra.move.model import Move
-from clarity_infra.move.state import CUT_OVER, ENDS, FENCED
+from clarity_infra.move.state import CLEANED, CUT_OVER, ENDS, FENCED, OPENED, RESTORED
 
 Side = Literal["source", "target", "between"]
 
@@ -23,6 +23,8 @@ _SECONDS_OF_AN_HOUR = 3600
 @dataclasses.dataclass(frozen=True)
 class Status:
     """What was found. `stage` is "" where there is no target database yet; `side` takes the writes, "between" is neither.
+
+    `unfenced` names old tables that take writes too, although the target is live: somebody took their fence off.
 
     `leftovers` names what a run that died left behind and the next one removes; `refused` counts the writes the fence refused.
     """
@@ -37,6 +39,7 @@ class Status:
     cut_over_at: datetime.datetime | None = None
     refused: int = 0
     leftovers: tuple[str, ...] = ()
+    unfenced: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """For a person, a fact a line."""
@@ -53,6 +56,8 @@ class Status:
             )
             found += [text for text in (gap_text(self.cut_over),) if text]
             found += [f"not proved equal: {text}" for key in ("differences", "unproved") for text in self.cut_over.get(key, ())]
+        if self.unfenced:
+            found.append(f"WRITTEN TO AS WELL, as somebody took the fence off: {', '.join(self.unfenced)} in the old database; pulumi up")
         return found + [f"left by a run that died: {text}" for text in self.leftovers]
 
     def json(self) -> dict[str, Any]:
@@ -67,6 +72,7 @@ class Status:
             "cut_over": self.cut_over,
             "refused_writes": self.refused,
             "leftovers": list(self.leftovers),
+            "unfenced": list(self.unfenced),
         }
 
 
@@ -97,8 +103,11 @@ def status(move: Move, *, target_exists: bool) -> Status:
     live = cut_over if cut_over is not None and cut_over.step in (FENCED, CUT_OVER) else None
     dropped = target.last(CLEANED, RESTORED)
     cleaned = dropped if dropped is not None and dropped.step == CLEANED else None
+    unfenced = _unfenced(move) if target.last(OPENED) else ()
+    if unfenced:  # the source's journal may have gone with its fence
+        cut_over = cut_over or target.last(CUT_OVER)
     side: Side = "source" if not source.fenced else "between" if target.fenced else "target"
-    if cleaned is not None:
+    if cleaned is not None or (unfenced and side == "source"):
         side = "target"
     # A fence on an idle copy is no leftover: a way back leaves it on purpose, so that never two sides take writes.
     leftovers = source.leftovers if side == "source" else ()
@@ -117,7 +126,14 @@ def status(move: Move, *, target_exists: bool) -> Status:
         cut_over_at=live.at if live else None,
         refused=source.refused,
         leftovers=leftovers,
+        unfenced=unfenced,
     )
+
+
+def _unfenced(move: Move) -> tuple[str, ...]:
+    with move.source.connect(purpose="status") as source, move.target.connect(purpose="status") as target:
+        lost = lost_fence(move, source, target)
+    return tuple(map(str, lost.tables)) if lost else ()
 
 
 def _look(endpoint: Endpoint, move: Move) -> _Seen:

@@ -16,10 +16,10 @@ import psycopg
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError
 from clarity_infra.move import fence
-from clarity_infra.move.cleanup import CLEANED, RESTORED
 from clarity_infra.move.discard import COPIED, DISCARDED, STARTED
 from clarity_infra.move.journal import Entry, Journal
 from clarity_infra.move.model import Move
+from clarity_infra.move.state import CLEANED, RESTORED
 from clarity_infra.move.status import Side, status
 
 Run = Literal["copy", "cut-over", "roll-back", "clean-up", "restore", "destroy", "look"]

@@ -52,6 +52,7 @@ class CutoverProvider(ClarityProvider):
                     switch,
                     settings.migrations,
                     run=uuid.uuid4(),
+                    discard=settings.discard,
                     lock_budget=budget,
                     alive=engine_lives,
                     progress=say,

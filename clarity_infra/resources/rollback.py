@@ -11,8 +11,8 @@ from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move.back import undo
-from clarity_infra.move.cleanup import CLEANED, RESTORED
 from clarity_infra.move.journal import Journal
+from clarity_infra.move.state import CLEANED, RESTORED
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, say, without_provider
 from clarity_infra.resources.cutover import switch_of
 from clarity_infra.resources.env_file import restore
