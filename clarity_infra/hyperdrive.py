@@ -158,15 +158,15 @@ def points_at_target(config: dict[str, Any] | None, settings: Settings) -> bool:
 def origin_password(config: dict[str, Any] | None, settings: Settings) -> str:
     """The password of the origin the config has now: a secret. It is in DATABASE_URL or configured; the API never gives it.
 
-    Empty where the new database is what the config or DATABASE_URL names: it was recorded before then. A run that died on its way back
-    leaves DATABASE_URL like that, with the config at its old origin.
+    Empty where the new database is what the config or DATABASE_URL names: it was recorded before then, and only a configured one, such as one
+    that was changed since, counts more. A run that died on its way back leaves DATABASE_URL like that, with the config at its old origin.
 
     Raises ConfigurationError where DATABASE_URL is of another user than the origin, so that its password cannot be meant.
     """
+    if config is not None and settings.configuration.origin_password:
+        return settings.configuration.origin_password
     if config is None or points_at_target(config, settings) or settings.switched:
         return ""
-    if settings.configuration.origin_password:
-        return settings.configuration.origin_password
     application, origin = settings.application, config.get("origin") or {}
     remedy = f"`pulumi config set --secret {PROJECT}:originPassword`, or set DATABASE_URL to what the application uses now."
     if application is None:
@@ -190,9 +190,11 @@ def origin_access_secret(config: dict[str, Any] | None, settings: Settings) -> s
     Raises ConfigurationError where it is behind Access and no secret is configured.
     """
     client = str(((config or {}).get("origin") or {}).get("access_client_id") or "")
-    if not client or points_at_target(config, settings):
-        return ""
     configuration = settings.configuration
+    if config is not None and points_at_target(config, settings):
+        return configuration.origin_access_secret
+    if not client:
+        return ""
     if configuration.origin_access_secret:
         return configuration.origin_access_secret
     if client == configuration.hyperdrive_access_client_id:

@@ -159,8 +159,8 @@ class Hyperdrive:
         with self._errors(f"the cache of Hyperdrive config {config}"):
             self._client.hyperdrive.configs.edit(config, account_id=self._account, caching=caching)
 
-    def proves(self, origin: Origin, name: str, mtls: dict[str, Any] | None = None) -> str:
-        """Lets Cloudflare connect to `origin` by a config made for it and thrown away; says what came of it.
+    def proves(self, origin: Origin, name: str, mtls: dict[str, Any] | None = None, *, which: str = "new") -> str:
+        """Lets Cloudflare connect to `origin`, the `which` one, by a config made for it and thrown away; says what came of it.
 
         Raises ConfigurationError where Cloudflare cannot connect. A quota that leaves no room is no error: the sentence returned says so.
         """
@@ -179,11 +179,11 @@ class Hyperdrive:
         except cloudflare.APIStatusError as error:
             if _is_quota(error):
                 return "not tried: the account has no room for another Hyperdrive config"
-            raise self._told(error, f"a connection to the new origin {origin.label()}") from None
+            raise self._told(error, f"a connection to the {which} origin {origin.label()}") from None
         except cloudflare.APIConnectionError:
             raise self._unreachable() from None
         self._throw_away(str(made.id))
-        return "Cloudflare connected to the new origin"
+        return f"Cloudflare connected to the {which} origin"
 
     def _throw_away(self, config: str) -> None:
         # Not there is as good: a request that is repeated, its first answer lost, finds nothing any more.
@@ -276,7 +276,27 @@ class OriginSwitch:
             config = self._config()
         self._wait_for_cache(self.cache_seconds - _age(config.get("modified_on")))
         verified = config.get("mtls") if self.target_mtls is None else self.target_mtls
-        return self.api.proves(self.target, f"{self.name[:40]}-reach-{config['id'][:8]}", verified)
+        return self.api.proves(self.target, self._reach_name(config), verified)
+
+    def prove_way_back(self) -> None:
+        """Before the new side is closed: the old origin is within Cloudflare's reach, its login accepted. Raises ClarityError.
+
+        Found out any later, the application would be left on a side that takes no writes.
+        """
+        config = self._config()
+        verified = config.get("mtls") if self.source_mtls is None else self.source_mtls
+        try:
+            self.api.proves(self.source, self._reach_name(config), verified, which="old")
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                error.what,
+                unchanged="Nothing was changed.",
+                remedy="if its password was changed since, name the present one: `pulumi config set --secret clarity-infra:originPassword`, then"
+                " `pulumi up`, which `pulumi destroy` needs before it too.",
+            ) from None
+
+    def _reach_name(self, config: dict[str, Any]) -> str:
+        return f"{self.name[:40]}-reach-{config['id'][:8]}"
 
     def quiet_cache(self) -> None:
         """Before the way back: a cache that is on, as after a clean-up that was taken back, is switched off, and waited for.
@@ -345,6 +365,9 @@ class NoSwitch:
 
     def prepare(self) -> str:
         return "Hyperdrive is not managed here"
+
+    def prove_way_back(self) -> None:
+        return
 
     def quiet_cache(self) -> None:
         return

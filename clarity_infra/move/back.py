@@ -387,7 +387,8 @@ class _GoBack:
                 raise ClarityError(
                     str(error),
                     unchanged="The source is live and holds every row, but the application is still sent to the target, which takes no writes.",
-                    remedy="run the same command again; it goes on from what it finds.",
+                    remedy="run the same command again; it goes on from what it finds. Where that does not help, stage cutover and `pulumi"
+                    " up` have the application write to the target again.",
                 ) from None
         reach("switched back")
         self._send_clients_on()

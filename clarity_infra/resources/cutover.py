@@ -62,6 +62,7 @@ class CutoverProvider(ClarityProvider):
         if props.get("found") in ("", "source") and not before:
             return {}
         if switch.where() == "target":
+            switch.prove_way_back()
             switch.quiet_cache()
         with reported(settings, "roll-back", origins_of(props)) as went:
             made = go_back(

@@ -50,6 +50,7 @@ class RollbackProvider(ClarityProvider):
         refuse_only_copy(settings)
         switch = switch_of(_props, settings)
         if switch.where() == "target":
+            switch.prove_way_back()
             switch.quiet_cache()
         with reported(settings, "destroy", origins_of(_props)) as evidence:
             made = undo(

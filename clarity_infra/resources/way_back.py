@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, UpdateResult
 from pulumi.output import Unknown
 
+from clarity_infra.env_file import EnvFile
 from clarity_infra.resources.base import ClarityProvider, Properties, same, without_provider
 
 # What a rotation of the old password may renew as long as the application is still on the old database.
 _CREDENTIALS = ("applicationUrl", "originPassword", "originAccessSecret", "envBefore")
+# What somebody may give by name even later: a password that was changed while the application is on the new database.
+_GIVEN = ("originPassword", "originAccessSecret")
+_URL = "DATABASE_URL"
 # What is of before the first copy only: from then on the config has the cache off by our own doing.
 _CONFIG = ("hyperdrive",)
 
@@ -43,8 +50,27 @@ class WayBackProvider(ClarityProvider):
 def _kept(olds: Properties, news: Properties) -> Properties:
     """The new properties, with everything recorded that may no longer be asked for, or could not be asked for at this preview."""
     unseen = {key: olds.get(key) for key in (*_CREDENTIALS, *_CONFIG) if isinstance(news.get(key), Unknown)}
-    frozen = [key for key in _CONFIG if news.get("copying")] + [key for key in (*_CREDENTIALS, *_CONFIG) if news.get("switched")]
-    return {**without_provider(news), **unseen, **{key: olds[key] for key in frozen if olds.get(key)}}
+    given = [key for key in _GIVEN if news.get(key) and not isinstance(news.get(key), Unknown)]
+    frozen = [key for key in _CONFIG if news.get("copying")]
+    if news.get("switched"):
+        frozen += [key for key in (*_CREDENTIALS, *_CONFIG) if key not in given]
+    kept = {**without_provider(news), **unseen, **{key: olds[key] for key in frozen if olds.get(key)}}
+    if news.get("switched") and "originPassword" in given:
+        kept["envBefore"] = _with_password(str(kept["envBefore"]), str(kept.get("hyperdrive") or ""), str(news["originPassword"]))
+    return kept
+
+
+def _with_password(before: str, hyperdrive: str, password: str) -> str:
+    """The old values of `.env` with the password of Hyperdrive's old origin, where DATABASE_URL has the same login."""
+    values = json.loads(before or "{}")
+    raw, user = values.get(_URL), (json.loads(hyperdrive or "{}").get("origin") or {}).get("user")
+    file = EnvFile(Path(), "envFile", f"{_URL}={raw}\n")
+    url = urlsplit(file.get(_URL) or "") if raw else urlsplit("")
+    if not user or unquote(url.username or "") != user or unquote(url.password or "") == password:
+        return before
+    login, _, place = url.netloc.rpartition("@")
+    changed = url._replace(netloc=f"{login.partition(':')[0]}:{quote(password, safe='')}@{place}").geturl()
+    return json.dumps({**values, _URL: file.with_value(_URL, changed).raw(_URL)}, sort_keys=True)
 
 
 class WayBack(Resource, module="clarity", name="WayBack"):

@@ -237,6 +237,16 @@ class TestPreparing:
         assert_plain(raised.value)
         assert service.configs.all(ACCOUNT) == [config]
 
+    def test_an_old_origin_that_takes_its_login_no_more_is_found_before_anything_is_closed(
+        self, service: CloudflareApi, config: dict[str, Any], origins: tuple[Origin, Origin]
+    ) -> None:
+        changed = dataclasses.replace(origins[0], port=free_port())
+        with pytest.raises(ConfigurationError, match=r"a connection to the old origin.*\nNothing was changed\.\n.*originPassword") as raised:
+            switch(service, (changed, origins[1]), config).prove_way_back()
+        assert_plain(raised.value)
+        switch(service, origins, config).prove_way_back()
+        assert service.configs.all(ACCOUNT) == [config]
+
     def test_no_room_for_another_config_is_said_and_no_error(self, service: CloudflareApi, origins: tuple[Origin, Origin]) -> None:
         for number in range(3):
             service.configs.create(ACCOUNT, {"name": f"theirs-{number}", "origin": origins[0].parameters()})
@@ -588,6 +598,7 @@ class TestWhatTheProgramMakesOfIt:
         switched = {"origin": {"database": "clarity", "user": "clarity_user"}}
         assert hyperdrive.points_at_target(switched, self.settings())
         assert hyperdrive.origin_password(switched, self.settings()) == ""
+        assert hyperdrive.origin_password(switched, self.settings(originPassword="changed since")) == "changed since"
         left_on_the_way_back = self.settings(databaseUrl="postgresql://clarity_user:new-pw@db.example.com/clarity?sslmode=verify-full")
         assert hyperdrive.origin_password(json.loads(self.RECORDED), left_on_the_way_back) == ""
         assert not hyperdrive.points_at_target(None, self.settings())

@@ -263,6 +263,26 @@ class TestWayBack:
         }
         assert WayBackProvider().diff("id", dict(self.OLDS), {**self.OLDS, **news}).changes is False
 
+    def test_after_the_switch_an_old_password_that_was_changed_is_taken_over_where_it_is_given(self) -> None:
+        olds = {
+            **self.OLDS,
+            "hyperdrive": '{"origin": {"user": "app"}}',
+            "envBefore": json.dumps(
+                {"DATABASE_URL": "'postgresql://app:old%40@h:5432/postgres?sslmode=require'", "MASTER_DATABASE_URL": "kept"}
+            ),
+        }
+        news = {**olds, "originPassword": "it's/new", "envBefore": "ours", "applicationUrl": "ours", "switched": True, "copying": True}
+        assert WayBackProvider().diff("id", olds, news).changes
+        made = dict(WayBackProvider().update("id", olds, news).outs or {})
+        assert (made["originPassword"], made["applicationUrl"]) == ("it's/new", "old-url")
+        assert json.loads(made["envBefore"]) == {
+            "DATABASE_URL": "'postgresql://app:it%27s%2Fnew@h:5432/postgres?sslmode=require'",
+            "MASTER_DATABASE_URL": "kept",
+        }
+        assert not WayBackProvider().diff("id", made, news).changes
+        other = {**olds, "hyperdrive": '{"origin": {"user": "another"}}'}
+        assert WayBackProvider().update("id", other, {**news, "hyperdrive": "ours"}).outs["envBefore"] == olds["envBefore"]  # type: ignore[index]
+
     def test_a_stack_that_never_saw_the_old_database_begins_nothing(self) -> None:
         result = WayBackProvider().check({}, {**self.OLDS, "switched": True, "applicationUrl": "postgresql://u:hunter2@h/d"})
         [told] = messages(result)
