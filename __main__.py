@@ -34,8 +34,7 @@ def after(*resources: pulumi.Resource) -> pulumi.ResourceOptions:
 
 # What is wanted, what is there, and whether the one may follow the other: a refusal ends the program here.
 settings, found = program.begin()
-configuration = settings.configuration
-stack, side = settings.stack, "target" if settings.at_least("cutover") else "source"
+configuration, stack = settings.configuration, settings.stack
 
 # What the way back needs, and that database and roles are this stack's to make: recorded before anything is changed.
 way_back = WayBack("way-back", **program.way_back_inputs(settings, found))
@@ -68,13 +67,15 @@ mtls = {
 }
 origins = {"oldOrigin": old, "newOrigin": new, **mtls, "caching": recorded.apply(old_caching), **program.switch_inputs(settings)}
 cutover = Cutover("cutover", after(access), **program.side_inputs(settings, found), **origins)
+# What follows the switch takes the side from it, so that none of it goes over alone (`pulumi up --target`) where rows and fence did not.
+side = cutover.side
 config = (
     HyperdriveConfig(
         "hyperdrive-second" if configuration.hyperdrive_way == "second-config" else "hyperdrive",
         settings,
         recorded=recorded,
-        origin=new if side == "target" else old,
-        mtls=mtls["newMtls" if side == "target" else "oldMtls"],
+        origin=program.of_side(side, old, new),
+        mtls=program.of_side(side, mtls["oldMtls"], mtls["newMtls"]),
         seen=not found.unseen,
         after=[cutover],
     )

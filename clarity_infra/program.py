@@ -233,6 +233,11 @@ def side_inputs(settings: Settings, found: Review) -> dict[str, Any]:
     return {"side": found.wanted, "found": _seen(found, found.side), "looked": _seen(found, found.mark)}
 
 
+def of_side(side: pulumi.Output[str], source: pulumi.Output[str], target: pulumi.Output[str]) -> pulumi.Output[str]:
+    """Of two values, the one of the live side; the other need not be known yet."""
+    return side.apply(lambda live: target if live == "target" else source)
+
+
 def env_path(settings: Settings) -> str:
     """The path of `.env`, relative to the project where it was configured so; empty where there is none."""
     return settings.configuration.env_file

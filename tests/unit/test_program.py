@@ -32,8 +32,9 @@ SECRET = "4dabf18193072939515e22adb298388d"
 class Recorder(pulumi_mocks.Mocks):
     """Answers as the plugins do, as far as the program uses the answer, and keeps what was declared."""
 
-    def __init__(self) -> None:
+    def __init__(self, live: str = "") -> None:
         self.declared: dict[str, pulumi_mocks.MockResourceArgs] = {}
+        self._live = live
 
     def new_resource(self, args: pulumi_mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         self.declared[f"{args.typ}::{args.name}"] = args
@@ -42,6 +43,8 @@ class Recorder(pulumi_mocks.Mocks):
             outputs["result"] = "pw-GENERATED"
         if args.typ == "random:index/randomBytes:RandomBytes":
             outputs["base64"] = "c2FsdHNhbHRzYWx0c2FsdA=="
+        if args.typ == "pulumi-python:dynamic/clarity:Cutover" and self._live:
+            outputs["side"] = self._live
         return f"{args.name}-id", outputs
 
     def call(self, args: pulumi_mocks.MockCallArgs) -> Any:
@@ -51,7 +54,8 @@ class Recorder(pulumi_mocks.Mocks):
         return {key.split("::")[1]: args for key, args in self.declared.items() if key.startswith(typ + "::")}
 
 
-def declare(monkeypatch: pytest.MonkeyPatch, stage: str, **configured: Any) -> Recorder:
+def declare(monkeypatch: pytest.MonkeyPatch, stage: str, *, live: str = "", **configured: Any) -> Recorder:
+    """What is declared at a stage. `live`: the side the switch is at in state, where the engine leaves that resource out (`--target`)."""
     values = {
         "stage": stage,
         "envFile": "",
@@ -64,8 +68,9 @@ def declare(monkeypatch: pytest.MonkeyPatch, stage: str, **configured: Any) -> R
         **configured,
     }
     settings = Settings.read("dev", values.get, keys=dict.fromkeys((*KEYS, *values)), environment={}, folder=ROOT)
-    monkeypatch.setattr(program, "begin", lambda: (settings, Review(hyperdrive=CONFIG)))
-    recorder = Recorder()
+    wanted = "target" if settings.at_least("cutover") else "source"
+    monkeypatch.setattr(program, "begin", lambda: (settings, Review(hyperdrive=CONFIG, side=wanted, wanted=wanted)))
+    recorder = Recorder(live)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     pulumi.runtime.set_mocks(recorder, project="clarity-infra", stack="dev", preview=False)
@@ -217,6 +222,20 @@ def test_hyperdrive_follows_the_stage_and_keeps_what_it_had(monkeypatch: pytest.
         assert int(origin(inputs)["port"]) == 5432
     assert before["caching"] == done["caching"] == {"disabled": False, "maxAge": 60, "staleWhileRevalidate": 15}
     assert copying["caching"] == after["caching"] == {"disabled": True}
+
+
+@pytest.mark.parametrize(("stage", "live", "database"), [("cutover", "source", "postgres"), ("copy", "target", "clarity")])
+def test_what_names_the_live_side_waits_for_the_switch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stage: str, live: str, database: str
+) -> None:
+    """With `pulumi up --target` of one of them the switch is left as it is in state."""
+    file = tmp_path / "wrangler.jsonc"
+    file.write_text(json.dumps({"hyperdrive": [{"binding": "HYPERDRIVE", "id": "c" * 32}]}))
+    recorder = declare(monkeypatch, stage, live=live, hyperdriveWay="second-config", hyperdriveName="second", wranglerFile=str(file))
+    origin = recorder.of("cloudflare:index/hyperdriveConfig:HyperdriveConfig")["hyperdrive-second"].inputs["origin"]
+    assert origin["value"]["database"] == database
+    for follower in ("EnvFile::env-file", "WranglerFile::wrangler-file"):
+        assert recorder.declared[f"pulumi-python:dynamic/clarity:{follower}"].inputs["side"] == live
 
 
 def test_a_second_config_is_made_beside_the_one_in_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""`pulumi up --target`: nothing that names the live side can be sent over, or back, without the rows and the fence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from sandbox.stack import Sandbox
+from tests.end_to_end import facts
+from tests.end_to_end.conftest import NewSandbox
+
+FOLLOWERS = {"hyperdrive": "cloudflare:index/hyperdriveConfig:HyperdriveConfig", "env-file": "pulumi-python:dynamic/clarity:EnvFile"}
+
+
+@pytest.fixture(scope="module")
+def sandbox(new_sandbox: NewSandbox) -> Sandbox:
+    """A verified copy, never cut over before: nothing on its side would refuse a write."""
+    sandbox = new_sandbox()
+    sandbox.climb("copy")
+    return sandbox
+
+
+def alone(sandbox: Sandbox, name: str) -> list[str]:
+    """The flags by which `pulumi up` looks at one resource only."""
+    exported = subprocess.run(
+        [str(sandbox.engine.cli), "stack", "export", "--stack", sandbox.stack],
+        cwd=sandbox.project,
+        env=dict(sandbox.engine.environment),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    resources: list[dict[str, Any]] = json.loads(exported.stdout)["deployment"]["resources"]
+    [urn] = [one["urn"] for one in resources if one["type"] == FOLLOWERS[name] and one["urn"].endswith(f"::{name}")]
+    return ["--target", urn]
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_it_does_not_go_over_by_itself(sandbox: Sandbox, name: str) -> None:
+    before = facts.application(sandbox)
+    done = sandbox.up("cutover", *alone(sandbox, name))
+    assert not done.changed
+    assert facts.application(sandbox) == before
+
+
+def test_the_whole_goes_over_afterwards(sandbox: Sandbox) -> None:
+    sandbox.up("cutover")
+    assert facts.whereabouts(sandbox.database_url) == (facts.USER, facts.TARGET_DATABASE)
+    assert facts.application(sandbox).hyperdrive["origin"]["database"] == facts.TARGET_DATABASE
+    assert not sandbox.preview("cutover").changed
+
+
+@pytest.mark.parametrize("name", FOLLOWERS)
+def test_it_does_not_come_back_by_itself(sandbox: Sandbox, name: str) -> None:
+    before = facts.application(sandbox)
+    done = sandbox.up("copy", *alone(sandbox, name))
+    assert not done.changed
+    assert facts.application(sandbox) == before
