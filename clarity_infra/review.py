@@ -30,6 +30,7 @@ from clarity_infra.move.status import Status, status
 from clarity_infra.move.survey import Survey, source_set, survey
 from clarity_infra.outlook import Run, Seen, outlook, run_of
 from clarity_infra.pooler import refuse_pooled
+from clarity_infra.session_settings import Login, differences
 from clarity_infra.settings import PROJECT, STAGES, Settings
 
 # Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
@@ -217,6 +218,7 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     mark = "" if side == wanted else finding(settings.move, target_exists=has_target)
     taken_over = found.stage == "provision" and settings.configuration.adopt_existing
     warnings = _not_allowed(settings, provisions=not found.stage or taken_over) + _stale_source(settings, run, others)
+    warnings += _other_settings(settings, run, config)
     return Review(existing=existing, stage=found.stage, side=side, wanted=wanted, mark=mark, lines=tuple(lines), warnings=warnings)
 
 
@@ -247,6 +249,29 @@ def _stale_source(settings: Settings, run: Run, others: Neighbours) -> tuple[str
 
 def _named(stacks: Sequence[str]) -> str:
     return " and ".join(f'"{stack}"' for stack in stacks)
+
+
+def _other_settings(settings: Settings, run: Run, config: dict[str, Any] | None) -> tuple[str, ...]:
+    """A warning where the application's sessions will not begin with the settings they begin with now."""
+    rotation, database = settings.rotation, settings.configuration.database
+    new = Login(settings.maintenance, database, rotation.current)
+    if run in ("copy", "copy afresh", "cut over"):
+        origin, application = (config or {}).get("origin") or {}, settings.application
+        role = application.user if application is not None else str(origin.get("user") or settings.source.user)
+        old, moves = Login(settings.source, settings.source.database, role), "the move"
+    elif run == "stay" and rotation.has_second:
+        old, moves = Login(settings.maintenance, database, rotation.former), "the new password"
+    else:
+        return ()
+    found = differences(old, new)
+    if not found:
+        return ()
+    listed = "\n".join(f"  - {line}" for line in found)
+    return (
+        f"Sessions of the application will not begin with the settings they have now (ALTER DATABASE, ALTER ROLE): {moves} does not take"
+        f" those of {quoted(old.role)} in database {quoted(old.database)} along. What is stored or found may differ. Where that matters, as the"
+        f" admin, before it:\n{listed}",
+    )
 
 
 def _not_allowed(settings: Settings, *, provisions: bool) -> tuple[str, ...]:

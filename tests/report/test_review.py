@@ -110,6 +110,19 @@ class TestFromStageToStage:
         assert "carried back" in line_of(text, "to undo")
         assert "NONE" not in text
 
+    def test_settings_that_the_application_s_sessions_would_miss_are_told_with_the_statement(self, environment: Environment) -> None:
+        """A `timestamp` that now() fills would be another hour's from the cut-over on."""
+        environment.on(environment.source, f"ALTER DATABASE \"{environment.source}\" SET TimeZone = 'Asia/Kolkata'")
+        try:
+            for settings in (environment.settings("copy", copyRevision=2), environment.settings("cutover")):
+                [warning] = review(settings, preview=True).warnings
+                assert "the move does not take those" in warning and "Asia/Kolkata' and would be the default" in warning
+            environment.on(environment.source, "ALTER DATABASE" + warning.split("ALTER DATABASE")[-1])
+            assert review(environment.settings("cutover"), preview=True).warnings == ()
+        finally:
+            for database in (environment.source, environment.target):
+                environment.on(environment.source, f'ALTER DATABASE "{database}" RESET ALL')
+
     def test_a_table_without_a_key_is_named_with_the_wait_it_costs(self, environment: Environment) -> None:
         environment.on(environment.source, "ALTER TABLE request_messages DROP CONSTRAINT request_messages_pkey")
         try:
@@ -142,6 +155,15 @@ class TestFromStageToStage:
         assert "1 row(s) with a value in column agent_model" in line_of(text, "no place there")
         assert line_of(text, "that").endswith(f"CLARITY_DISCARD_WRITES={environment.target}")
         assert "is LOST" in line_of(text_of(environment, "copy", discardWrites=environment.target), "that")
+
+    def test_settings_of_one_login_that_the_next_would_miss_are_told(self, environment: Environment) -> None:
+        rotated = environment.settings("cutover", passwordRevision=2)
+        assert review(rotated, preview=True).warnings == ()
+        with environment.server.connect() as root:
+            root.execute(f"ALTER ROLE {environment.user} SET search_path = app, public".encode())
+            [warning] = review(rotated, preview=True).warnings
+            root.execute(f"ALTER ROLE {environment.user} RESET ALL".encode())
+        assert "the new password does not take those" in warning and "search_path is 'app, public'" in warning
 
     def test_a_clean_up_says_what_is_irreversible(self, environment: Environment) -> None:
         with pytest.raises(Refused, match="the monitoring period lasts until"):
