@@ -118,16 +118,21 @@ def _deadlock_timeout(connection: psycopg.Connection) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class _Holder:
-    """Who holds one of the tables."""
+    """Who holds one of the tables: a session, or a transaction that was prepared and is no session's any more."""
 
-    pid: int
+    pid: int | None
     user: str | None
     application: str | None
     state: str | None
     seconds: float | None
     autovacuum: bool
+    prepared: str | None
 
     def __str__(self) -> str:
+        if self.prepared is not None:
+            return (
+                f'prepared transaction "{self.prepared}" of "{self.user}", waiting for {self.seconds or 0:.0f} s to be committed or rolled back'
+            )
         if self.autovacuum:
             return f"process {self.pid}, an autovacuum worker"
         return (
@@ -153,7 +158,8 @@ def _blocked(connection: psycopg.Connection, names: list[Name], budget: float) -
     return Refused(
         f'In {budget:.0f} s no moment came in which nobody was writing to the tables in "{connection.info.dbname}":\n{holders}',
         unchanged="Nothing was changed; writers went on all the time.",
-        remedy="end that transaction (SELECT pg_terminate_backend(PROCESS) as its user or a superuser), then run the same command again.",
+        remedy="end that transaction (SELECT pg_terminate_backend(PROCESS) as its user or a superuser; a prepared one by COMMIT PREPARED or"
+        " ROLLBACK PREPARED 'NAME' in that database), then run the same command again.",
     )
 
 
