@@ -117,7 +117,7 @@ def would_lose(move: Move) -> Loss:
         tables = [table for table in move_set.tables if table.name != move_set.tracking]
         written = []
         shaped = shapes(target, source, tables)
-        lost = without_place(source, target, tables, _new_tables(target, move_set.tables))
+        lost = without_place(source, target, tables, _new_tables(target, move.owner, move_set.tables))
         nameless = rows_without_place(target, source, shaped, [loss for loss in lost if loss.nameless])
         for name, shape in shaped.items():
             plan = differing(target, source, shape, but=nameless.get(name, frozenset()))
@@ -126,10 +126,19 @@ def would_lose(move: Move) -> Loss:
         return Loss(tuple(written), tuple(str(item) for item in lost))
 
 
-def _new_tables(target: psycopg.Connection[Any], tables: tuple[Table, ...]) -> list[Name]:
+def _new_tables(target: psycopg.Connection[Any], owner: str, tables: tuple[Table, ...]) -> list[Name]:
+    """The target's tables that the source does not have, of those that the application, as `owner`, may have written to."""
     known = {table.name for table in tables}
     rows = target.execute(query("crossing_tables"), {"prefix": OURS}).fetchall()
-    return [name for schema, table in rows if (name := Name(schema, table)) not in known and table != TRACKING_TABLE]
+    names = [name for schema, table in rows if (name := Name(schema, table)) not in known and table != TRACKING_TABLE]
+    written = target.execute(_WRITABLE, {"role": owner, "schemas": [name.schema for name in names], "names": [name.name for name in names]})
+    return [Name(schema, table) for schema, table in written.fetchall()]
+
+
+_WRITABLE = (
+    "SELECT w.schema, w.name FROM ROWS FROM (pg_catalog.unnest(%(schemas)s::text[]), pg_catalog.unnest(%(names)s::text[])) AS w(schema, name)"
+    " WHERE pg_catalog.has_table_privilege(%(role)s, pg_catalog.format('%%I.%%I', w.schema, w.name)::pg_catalog.regclass, 'INSERT, UPDATE')"
+)
 
 
 @dataclasses.dataclass
@@ -210,7 +219,7 @@ class _GoBack:
     def _losses(self) -> list[NoPlace]:
         way = self.way
         with way.move.target.connect(role=way.rows_role, purpose="way back") as target:
-            return without_place(way.source, target, way.moved.tables, _new_tables(target, way.move_set.tables))
+            return without_place(way.source, target, way.moved.tables, _new_tables(target, way.move.owner, way.move_set.tables))
 
     def _refuse_losses(self) -> None:
         losses = self._losses()

@@ -32,9 +32,9 @@ from clarity_infra.move.migrations import Migrations
 from clarity_infra.move.model import Move, MoveSet, Progress, Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.proof import Proof
-from clarity_infra.move.sequences import read_sequences, set_sequences_of_other
+from clarity_infra.move.sequences import for_here, read_sequences, set_sequences
 from clarity_infra.move.shape import Shape, columns, shapes
-from clarity_infra.move.state import CUT_OVER, FENCED, LIFTED, MIGRATED, OPENED, SENT_ON
+from clarity_infra.move.state import CUT_OVER, ENDS, FENCED, LIFTED, MIGRATED, OPENED, SENT_ON
 from clarity_infra.move.verify import ONLY_IN_TARGET, compare_structure, read_present
 
 # Rounds of bringing near without a lock: more do not help where writers are faster than this program.
@@ -336,7 +336,7 @@ class _CutOver:
             left += [name for name, shape in shaped.items() if _rows_of(lock, shape) != _rows_of(rows, shape)]
         if left:
             raise _unequal(left)
-        set_sequences_of_other(rows, way.moved.sequences, read_sequences(lock, way.moved.sequences))
+        set_sequences(rows, for_here(rows, way.moved.sequences, read_sequences(lock, way.moved.sequences)))
         rows.commit()
         self.proof.take_snapshot()
         return carried.total()
@@ -409,7 +409,8 @@ class _CutOver:
             applied = migrations.apply(self.way.move, self.pending, self.way.run)
         except (ClarityError, psycopg.Error) as error:
             raise self._give_up(error) from None
-        self.way.target_journal.append(MIGRATED, self.way.run, fenced=self.proof.fence, **applied)
+        changed = sorted({*applied.pop("wrote"), *(self._rewritten() if applied["applied"] else ())} & {str(name) for name in self.way.tables})
+        self.way.target_journal.append(MIGRATED, self.way.run, fenced=self.proof.fence, changed=changed, **applied)
         if applied["applied"]:
             self.way.progress(f"migrations applied: {', '.join(applied['applied'])}")
 
@@ -450,10 +451,12 @@ class _CutOver:
                 unchanged=stays,
                 remedy="run the same command again.",
             )
+        changed = changed_by_migrations(self.way.move.stack, self.way.source, self.way.target)
         return ClarityError(
             reason,
-            unchanged="The source is live again; nothing was written to the target.",
-            remedy="resolve the cause, then run the same command again.",
+            unchanged="The source is live again; the application wrote nothing to the target.",
+            remedy="resolve the cause, then "
+            + (f"raise copyRevision (migrations changed rows of the copy: {', '.join(changed)})." if changed else "run the same command again."),
         )
 
     def _fence_run(self) -> str:
@@ -564,6 +567,14 @@ def refuse_changed(stack: str, source: psycopg.Connection[Any], target: psycopg.
     A target that was migrated, or live, since it was copied has later columns on purpose: then the source is compared with what it was
     when it was fenced.
     """
+    given_up = changed_by_migrations(stack, source, target)
+    if given_up:
+        raise Refused(
+            f"Migrations were applied to the copy by a cut-over that was given up, and changed its rows in {', '.join(given_up)}:"
+            " bringing it near again would undo that, and they are not applied twice.",
+            unchanged="Nothing was changed.",
+            remedy="raise copyRevision: the copy is made afresh, and the migrations are applied to it at the cut-over.",
+        )
     latest = Journal(target, stack).last(COPIED, MIGRATED, OPENED)
     if latest is None or latest.step == COPIED:
         changed = _missing(source, target, move_set)
@@ -572,8 +583,35 @@ def refuse_changed(stack: str, source: psycopg.Connection[Any], target: psycopg.
         known = fenced.facts.get("columns") if fenced is not None else None
         now = {str(table.name): columns_of(table) for table in move_set.tables}
         changed = [name for name in now.keys() | known.keys() if now.get(name) != known.get(name)] if known else []
+        _refuse_taken_away(source, target, move_set)
     if changed:
         raise _not_as_copied(sorted(changed))
+
+
+def _refuse_taken_away(source: psycopg.Connection[Any], target: psycopg.Connection[Any], move_set: MoveSet) -> None:
+    """Raises Refused where a migration took a column or table away from the copy: what the source holds there would be left behind."""
+    names = [table.name for table in move_set.tables]
+    here, there = columns(source, names), columns(target, names)
+    gone = [str(name) for name in names if name not in there]
+    gone += [f"{name}.{one.name}" for name in there for one in here[name] if one.name not in {other.name for other in there[name]}]
+    if gone:
+        raise Refused(
+            f"The copy no longer has {', '.join(gone[:10])}, which a migration took away or renamed: what the source holds there now would be"
+            " left behind.",
+            unchanged="Nothing was changed.",
+            remedy="raise copyRevision: the copy is made afresh, and the migrations are applied to it at the cut-over.",
+        )
+
+
+def changed_by_migrations(stack: str, source: psycopg.Connection[Any], target: psycopg.Connection[Any]) -> list[str]:
+    """The copied tables whose rows migrations changed at a cut-over that was then given up, the source live again as it had been."""
+    end = Journal(source, stack).last(*ENDS)
+    if end is None or end.step != LIFTED:
+        return []
+    changed: set[str] = set()
+    for entry in Journal(target, stack).entries(COPIED, MIGRATED):
+        changed = set() if entry.step == COPIED else changed | set(entry.facts.get("changed", ()))
+    return sorted(changed)
 
 
 def _missing(source: psycopg.Connection[Any], target: psycopg.Connection[Any], move_set: MoveSet) -> list[str]:

@@ -232,21 +232,27 @@ def _exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
 
 @contextmanager
 def suspended(connection: psycopg.Connection) -> Iterator[None]:
-    """Lets this transaction write through the fences of every stack, as the owner of the tables; nobody else sees them open.
+    """Lets this transaction write through the fences of every stack; nobody else sees them open.
 
     At the end, deferred constraints are checked (PostgreSQL alters no table with checks outstanding) and the fences are in force
     again; where the transaction is rolled back, they never were disabled. Tables dropped meanwhile took their fence with them.
     """
     opened = [row for row in triggers(connection, TRIGGER_PREFIX) if row[3] == "A"]
-    for schema, table, trigger, _ in opened:
-        set_trigger_state(connection, Name(schema, table), trigger, "D")
+    _set_states(connection, opened, "D")
     yield
     if not opened:
         return
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    for schema, table, trigger, state in triggers(connection, TRIGGER_PREFIX):
-        if state == "D" and trigger in {row[2] for row in opened}:
-            set_trigger_state(connection, Name(schema, table), trigger, "A")
+    names = {row[2] for row in opened}
+    _set_states(connection, [row for row in triggers(connection, TRIGGER_PREFIX) if row[3] == "D" and row[2] in names], "A")
+
+
+def _set_states(connection: psycopg.Connection, rows: Sequence[tuple[str, str, str, str]], state: str) -> None:
+    """Puts triggers into a state, each as its table's owner: a database may hold tables of others beside the application's."""
+    found = every_owner(connection, [Name(schema, table) for schema, table, _, _ in rows])
+    for schema, table, trigger, _ in rows:
+        with acting_as(connection, found[Name(schema, table)]):
+            set_trigger_state(connection, Name(schema, table), trigger, state)
 
 
 def set_trigger_state(connection: psycopg.Connection, table: Name, trigger: str, state: str) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -216,27 +217,32 @@ def apply(move: Move, migrations: Migrations, run: uuid.UUID) -> dict[str, Any]:
     """Applies what is pending to the target, as Drizzle would, in one transaction; nothing where nothing is pending.
 
     Where the target has no tracking table, Drizzle's own is made with the rows it would have had, so that Drizzle's migrator
-    afterwards applies nothing. What they make is recorded, so that a later copy can take it away again. Gives
-    {"applied": [tags], "seconds": float}. Raises ClarityError where a statement fails; then
-    nothing was changed.
+    afterwards applies nothing. What they make is recorded, so that a later copy can take it away again. Gives {"applied": [tags],
+    "seconds": float, "wrote": [tables that were there before and whose rows they wrote]}. Raises ClarityError where a statement fails;
+    then nothing was changed.
     """
     if not read(migrations):
-        return {"applied": [], "seconds": 0.0}
-    started = time.monotonic()
+        return {"applied": [], "seconds": 0.0, "wrote": []}
+    started, wrote = time.monotonic(), set[str]()
     with move.target.connect(autocommit=False, role=move.owner, purpose="migrations") as connection:
         tracking = target_tracking(connection, move.tracking)
         todo = pending(connection, tracking, migrations)
         if todo or tracking is None:
             with fence.suspended(connection):
-                before = set(_objects(connection))
+                before, tables = set(_objects(connection)), _storage(connection).keys()
                 tracking = tracking or _make_tracking_table(connection, migrations)
                 _run(connection, todo, tracking)
+            wrote = tables & {str(Name(schema, name)) for schema, name in connection.execute(_WRITTEN)} - {str(tracking)}
             connection.execute("SET LOCAL ROLE NONE")
             new = [found for found in _objects(connection) if found not in before]
             Journal(connection, move.stack).open()
             record_grown(connection, move.stack, run, new)
         connection.commit()
-    return {"applied": [migration.tag for migration in todo], "seconds": round(time.monotonic() - started, 3)}
+    return {"applied": [migration.tag for migration in todo], "seconds": round(time.monotonic() - started, 3), "wrote": sorted(wrote)}
+
+
+# What this transaction has written, by the server's own statistics of it.
+_WRITTEN = "SELECT schemaname, relname FROM pg_catalog.pg_stat_xact_user_tables WHERE n_tup_ins + n_tup_upd + n_tup_del > 0"
 
 
 def _objects(connection: psycopg.Connection) -> list[tuple[int, int]]:
@@ -259,12 +265,38 @@ def _make_tracking_table(connection: psycopg.Connection, migrations: Migrations)
 def _run(connection: psycopg.Connection, todo: tuple[Migration, ...], tracking: Name | None) -> None:
     if not todo:
         return
+    _refuse_ends(todo)
     with _settings_of_the_application(connection):
         for migration in todo:
             for number, statement in enumerate(migration.statements, start=1):
                 _run_statement(connection, migration, number, statement)
             if tracking is not None:
                 _record(connection, migration, tracking)
+
+
+# What holds words that are no statements: comments, strings, quoted names, bodies.
+_QUOTED = re.compile(
+    r"""--[^\n]*|/\*.*?\*/|\b[eE]'(?:\\.|''|[^'\\])*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|(\$(?:[^\W\d]\w*)?\$).*?\1""",
+    re.DOTALL,
+)
+_ENDS = re.compile(r"\s*(commit|end|abort|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b)|prepare\s+transaction)\b", re.IGNORECASE)
+_ATOMIC = re.compile(r"\bbegin\s+atomic\b", re.IGNORECASE)
+
+
+def _refuse_ends(todo: Iterable[Migration]) -> None:
+    """Raises ClarityError for a migration that ends the transaction it runs in: a rehearsal of it could not be rolled back."""
+    for migration in todo:
+        for number, statement in enumerate(migration.statements, start=1):
+            plain = _QUOTED.sub(" ", statement)
+            ends = [found[1] for part in plain.split(";") if (found := _ENDS.match(part))]
+            # The body of a function in standard SQL ends with the same word as a transaction may.
+            ends = [word for word in ends if not (word.lower() == "end" and _ATOMIC.search(plain))]
+            if ends:
+                raise ClarityError(
+                    f"Migration {migration.tag} ends its transaction at its statement {number} ({ends[0].upper()}).",
+                    unchanged="None of the pending migrations was applied.",
+                    remedy="take BEGIN and COMMIT out of it: Drizzle runs all pending migrations in one transaction of its own.",
+                )
 
 
 def _run_statement(connection: psycopg.Connection, migration: Migration, number: int, statement: str) -> None:

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
+from clarity_infra.move.owners import acting_as, owners
 from clarity_infra.move.plan import Key, absent, value_of
 from clarity_infra.move.queries import query
 from clarity_infra.move.shape import Shape
@@ -81,8 +82,10 @@ def without_place(
                 found += _counted(target, table.name, table.key or (), condition, only_value=only_value, nameless=nameless)
         if table.key and table.name in there and not _identified(target, table):
             found += _counted(target, table.name, table.key, _same_key(table.name, table.key), nameless=True)
-    for name in new_tables:
-        found += _counted(target, name, (), ("a table the source does not have", sql.SQL("true")))
+    new = list(new_tables)
+    for name, owner in owners(target, new).items():
+        with target.transaction(), acting_as(target, owner):
+            found += _counted(target, name, (), ("a table the source does not have", sql.SQL("true")))
     return found
 
 

@@ -45,9 +45,9 @@ def sequences_of_other(connection: psycopg.Connection[Any], sequences: Iterable[
     return found
 
 
-def set_sequences_of_other(connection: psycopg.Connection[Any], sequences: Iterable[Sequence], values: Mapping[Name, State]) -> None:
-    """Puts whatever gives out the values here, in a database that may have been migrated, where the other side's sequences are."""
-    set_sequences(connection, {here: values[other] for other, here, _ in _counterparts(connection, sequences)})
+def for_here(connection: psycopg.Connection[Any], sequences: Iterable[Sequence], values: Mapping[Name, State]) -> dict[Name, State]:
+    """Where whatever gives out the values here has to stand, in a database that may have been migrated: as the other side's sequences."""
+    return {here: values[other] for other, here, _ in _counterparts(connection, sequences)}
 
 
 def _counterparts(connection: psycopg.Connection[Any], sequences: Iterable[Sequence]) -> list[tuple[Name, Name, bool]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,7 +13,8 @@ import pytest
 from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import faults, fence
 from clarity_infra.move.back import would_lose
-from tests.cutover.scene import Scene
+from clarity_infra.move.copy import copy
+from tests.cutover.scene import Scene, migrations_folder
 
 STRUCTURE = """
 CREATE TABLE public.thing (id serial PRIMARY KEY, n integer, at timestamp DEFAULT '2024-01-01', body json, code text, flag text,
@@ -126,6 +130,104 @@ def test_and_where_a_statement_fails(copied_scene: Callable[..., Scene], monkeyp
     with pytest.raises(ClarityError):
         scene.go_back()
     scene.on_target("UPDATE public.thing SET n = 700 WHERE id = 1")
+
+
+def pending(scene: Scene, folder: Path, text: str) -> None:
+    """Gives the scene one migration that waits for the cut-over."""
+    scene.migrations = dataclasses.replace(migrations_folder(folder), last_migration="0000_first")
+    (folder / "0001_agents.sql").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "migration",
+    [
+        "UPDATE thing SET n = n + 1000",
+        "ALTER TABLE thing ADD COLUMN slug text; UPDATE thing SET slug = 's' || n",
+        "ALTER TABLE thing ALTER COLUMN flag TYPE boolean USING NOT flag::boolean",
+    ],
+)
+def test_what_migrations_did_to_rows_is_not_undone_after_a_cut_over_that_was_given_up(
+    copied_scene: Callable[..., Scene], tmp_path: Path, migration: str
+) -> None:
+    """They count as applied; were the copy brought near again, its rows would be those of before them."""
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    pending(scene, tmp_path / "drizzle", migration)
+    scene.switch.fail = ClarityError("Cloudflare does not answer.")
+    with pytest.raises(ClarityError, match=r"(?s)Cloudflare.*raise copyRevision.*public\.thing"):
+        scene.cut_over()
+    scene.on_source("UPDATE public.thing SET n = 0 WHERE id = 1")
+    with pytest.raises(Refused, match=r"(?s)given up.*public\.thing.*raise copyRevision"):
+        scene.cut_over()
+    copy(scene.move, run=uuid.uuid4(), progress=scene.said.append, revision=2)
+    assert scene.cut_over()["migrations"] == ["0001_agents"]
+
+
+def test_a_migration_that_adds_only_is_no_reason_for_another_copy(copied_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    pending(
+        scene, tmp_path / "drizzle", "ALTER TABLE thing ADD COLUMN m text DEFAULT 'x'; CREATE TABLE made (id int); INSERT INTO made VALUES (1)"
+    )
+    scene.switch.fail = ClarityError("Cloudflare does not answer.")
+    with pytest.raises(ClarityError, match="run the same command again"):
+        scene.cut_over()
+    assert scene.cut_over()["proved"]
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE public.thing RENAME flag TO banner", "ALTER TABLE public.thing DROP COLUMN flag"])
+def test_a_column_that_a_migration_took_away_is_not_left_behind_at_the_next_cut_over(copied_scene: Callable[..., Scene], change: str) -> None:
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    scene.cut_over()
+    scene.on_target(change)
+    scene.go_back(discard=scene.move.target.database)
+    scene.on_source("UPDATE public.thing SET flag = 'false' WHERE id = 1")
+    with pytest.raises(Refused, match=r"(?s)no longer has public\.thing\.flag.*raise copyRevision"):
+        scene.cut_over()
+
+
+@pytest.mark.parametrize(
+    ("migration", "word"),
+    [
+        ("CREATE TABLE made (id integer); COMMIT; CREATE TABLE more (id integer)", "COMMIT"),
+        ("BEGIN;\nALTER TABLE thing ADD COLUMN m text;\nEND;", "END"),
+        ("/* as by hand */ rollback", "ROLLBACK"),
+    ],
+)
+def test_a_migration_that_ends_its_transaction_is_refused_before_it_runs(
+    copied_scene: Callable[..., Scene], tmp_path: Path, migration: str, word: str
+) -> None:
+    """Rehearsed, it would stay, and the copy would be open to writes."""
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    pending(scene, tmp_path / "drizzle", migration)
+    with pytest.raises(ClarityError, match=rf"(?s)0001_agents ends its transaction at its statement 1 \({word}\).*take BEGIN and COMMIT out"):
+        scene.cut_over()
+    assert scene.on_target("SELECT to_regclass('public.made')") == [(None,)]
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        scene.on_target("DELETE FROM public.thing")
+
+
+HARMLESS = """-- COMMIT; in a comment
+BEGIN; SAVEPOINT one; ROLLBACK TO SAVEPOINT one; COMMENT ON TABLE thing IS 'a; COMMIT; b';
+CREATE FUNCTION f() RETURNS integer LANGUAGE plpgsql AS $x$ BEGIN RETURN 1; END; $x$;
+CREATE FUNCTION g() RETURNS integer LANGUAGE sql BEGIN ATOMIC SELECT 1; END;
+"""
+
+
+def test_words_that_only_look_like_it_are_in_nobodys_way(copied_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    pending(scene, tmp_path / "drizzle", HARMLESS)
+    assert scene.cut_over()["migrations"] == ["0001_agents"]
+
+
+def test_a_table_of_somebody_elses_in_the_target_is_in_nobodys_way(copied_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    """It is fenced as its owner; migrations run as the application, which may not alter it."""
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    with scene.move.target.connect() as admin:
+        admin.execute("CREATE TABLE public.theirs (id integer)")
+        admin.execute("INSERT INTO public.theirs VALUES (1)")
+    pending(scene, tmp_path / "drizzle", "ALTER TABLE thing ADD COLUMN m text")
+    assert scene.cut_over()["proved"]
+    assert would_lose(scene.move).no_place == ()
+    scene.go_back()
 
 
 def test_a_row_that_a_migrated_copy_does_not_take_asks_for_a_copy_made_afresh(copied_scene: Callable[..., Scene]) -> None:
