@@ -83,6 +83,20 @@ def test_there_and_back_and_gone(sandbox: Sandbox) -> None:
     sandbox.up("cutover")
     bound(sandbox, file, old, second["id"])
 
+    path = wrangler(sandbox)
+    sandbox.configure(wranglerFile=None)
+    assert "stays as it is, as the new database is live" in sandbox.up("cutover").output
+    bound(sandbox, file, old, second["id"])  # the next deployment goes where the rows are
+    sandbox.configure(wranglerFile=str(path))
+    sandbox.up("cutover")
+    moved = path.rename(path.with_name("wrangler-moved.jsonc"))
+    sandbox.configure(wranglerFile=str(moved))
+    sandbox.up("cutover")
+    moved.rename(path)
+    sandbox.configure(wranglerFile=str(path))
+    sandbox.up("cutover")
+    bound(sandbox, file, old, second["id"])
+
     sandbox.destroy()
     assert wrangler(sandbox).read_text() == file
     names = [found["name"] for found in sandbox.cloudflare_api("GET", f"/accounts/{ACCOUNT_ID}/hyperdrive/configs")]
