@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -100,7 +101,7 @@ def check_databases(
     blockers += _extensions(target, move_set)
     blockers += _owner(target, move_set, owner)
     blockers += _parameters(target, move_set, owner)
-    encoding_blockers, notes = _encodings(source, target)
+    encoding_blockers, notes = _encodings(source, target, move_set)
     return blockers + encoding_blockers, notes
 
 
@@ -337,27 +338,81 @@ def _owner(target: psycopg.Connection[Any], move_set: MoveSet, owner: str) -> li
     return blockers
 
 
-def _encodings(source: psycopg.Connection[Any], target: psycopg.Connection[Any]) -> tuple[list[Blocker], list[str]]:
-    def locale(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
-        row = connection.execute(
-            "SELECT pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider::text FROM pg_catalog.pg_database"
-            " WHERE datname = pg_catalog.current_database()"
-        ).fetchone()
-        assert row is not None
-        return tuple(str(part) for part in row)
+# Locales that sort by code points, whatever they are called.
+_BY_CODE_POINTS = {"C", "POSIX", "C.UTF-8", "C.UTF8", "C.utf8"}
 
-    a, b = locale(source), locale(target)
+
+@dataclasses.dataclass(frozen=True)
+class _Locale:
+    """How a database writes and sorts text where nothing else is said; `provider` as pg_database has it."""
+
+    encoding: str
+    collate: str
+    ctype: str
+    provider: str
+    name: str | None
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """What the order of text depends on: equal for two databases that sort alike."""
+        if self.provider == "b" or (self.provider == "c" and self.collate in _BY_CODE_POINTS):
+            return "code points", ""
+        return self.provider, self.collate if self.provider == "c" else str(self.name)
+
+    def __str__(self) -> str:
+        return self.collate if self.provider == "c" else str(self.name)
+
+
+def _locale(connection: psycopg.Connection[Any]) -> _Locale:
+    row = connection.execute(
+        "SELECT pg_catalog.pg_encoding_to_char(encoding)::text, datcollate::text, datctype::text, datlocprovider::text,"
+        " COALESCE(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale')"
+        " FROM pg_catalog.pg_database AS d WHERE datname = pg_catalog.current_database()"
+    ).fetchone()
+    assert row is not None
+    return _Locale(*row)
+
+
+def _encodings(source: psycopg.Connection[Any], target: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[Blocker], list[str]]:
+    a, b = _locale(source), _locale(target)
     blockers = []
-    if a[0] != b[0] and (b[0] != "UTF8" or a[0] == "SQL_ASCII"):
+    if a.encoding != b.encoding and (b.encoding != "UTF8" or a.encoding == "SQL_ASCII"):
         blockers.append(
             Blocker(
                 "target database",
-                f"its encoding is {b[0]}, which may lack characters that the source's {a[0]} has",
-                "create it with ENCODING 'UTF8'" + (" and convert the source's texts first" if a[0] == "SQL_ASCII" else ""),
+                f"its encoding is {b.encoding}, which may lack characters that the source's {a.encoding} has",
+                "create it with ENCODING 'UTF8'"
+                if a.encoding != "SQL_ASCII"
+                else "dump the source, restore it into one made with ENCODING 'UTF8' (what is no UTF-8 through iconv), and move that",
                 can_accept=False,
             )
         )
+    members = sorted(move_set.objects)
+    tables = [table.oid for table in move_set.tables]
+    closure = {"tables": tables, "classids": [classid for classid, _ in members], "objids": [objid for _, objid in members]}
+    for kind, thing in source.execute(query("preflight_sorted"), closure).fetchall():
+        if kind == "ranges" and a.order != b.order:
+            blockers.append(
+                Blocker(
+                    thing,
+                    f"its ranges of text are in the order of {a}, and the target sorts by {b}",
+                    "make the target's database anew with the source's locale, or make the table or type anew with a collation of its own",
+                    can_accept=False,
+                )
+            )
+        if kind == "hash" and a.encoding != b.encoding:
+            blockers.append(
+                Blocker(
+                    thing,
+                    f"it is divided by the hash of text, another in {b.encoding} than in {a.encoding}: rows would belong to other partitions",
+                    "divide it by LIST or RANGE, or by the hash of a column that is no text, in a table made anew",
+                    can_accept=False,
+                )
+            )
     notes = []
-    if a[1:] != b[1:]:
-        notes.append(f"The source sorts text by {a[1]}, the target by {b[1]}: ORDER BY may give another order.")
+    if (a.collate, a.ctype, a.provider, a.name) != (b.collate, b.ctype, b.provider, b.name):
+        notes.append(
+            f"The source sorts text by {a}, the target by {b}: ORDER BY may give another order, lower() and its like other letters."
+            " A check or a generated column that depends on them may fail the copy, by name."
+        )
     return blockers, notes

@@ -224,11 +224,28 @@ def _content(source: psycopg.Connection[Any], target: psycopg.Connection[Any], t
     columns = _known_columns(target, table)
     if set(columns) != set(table.column_names) or (table.key and not set(table.key) <= set(columns)):
         return [f"table {table.name}: {kind}; its columns differ"]
+    kind += _computed_anew(source, target, table, a, b)
     try:
         changes = changed_keys(source, target, table, limit=KEYS_NAMED)
     except psycopg.Error as error:  # rows too large for their text: the digests have said enough
         return [f"table {table.name}: {kind} (the keys could not be compared: {error.diag.message_primary})"]
     return [f"table {table.name}: {kind}{_keys(changes)}"]
+
+
+def _computed_anew(source: psycopg.Connection[Any], target: psycopg.Connection[Any], table: Table, a: Digest, b: Digest) -> str:
+    """Words for rows that differ in nothing but what the servers computed of them."""
+    generated = [column.name for column in table.columns if column.generated]
+    if not generated or a.rows != b.rows:
+        return ""
+    method: Method = "sha256" if a.value.startswith("sha256") else "server"
+    grain: Grain = "columns" if "-columns:" in a.value else "row"
+    given = [column.name for column in table.stored]
+    if digest(source, table, given, method=method, grain=grain) != digest(target, table, given, method=method, grain=grain):
+        return ""
+    return (
+        f" in the generated columns alone ({', '.join(generated)}): the source has what their expressions gave when the rows were written, the"
+        " target what they give today and here; an UPDATE of these rows in the source computes them anew there"
+    )
 
 
 def _keys(changes: Changes) -> str:

@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+from psycopg import sql
 
+from clarity_infra.errors import VerificationFailed
 from clarity_infra.move.survey import survey
 from clarity_infra.move.verify import verify_move
 from sandbox.postgres import Server
@@ -497,6 +499,57 @@ def test_an_identity_of_a_partition_alone(server15: Server, server: Server) -> N
         assert (blocker.object, blocker.remedy) == ("column public.part.id", "ALTER TABLE public.part ALTER COLUMN id DROP IDENTITY")
         scene.run_source(blocker.remedy)
         scene.copy("t")
+
+
+def test_generated_columns_that_the_source_computed_otherwise(scene: Scene) -> None:
+    """A function that says it is immutable was replaced since."""
+    scene.run_source(
+        "CREATE FUNCTION f(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';"
+        " CREATE TABLE t (id integer PRIMARY KEY, g integer GENERATED ALWAYS AS (f(id)) STORED); INSERT INTO t VALUES (1), (2);"
+        " CREATE OR REPLACE FUNCTION f(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 2';"
+    )
+    with pytest.raises(VerificationFailed, match=r"2 rows, other contents in the generated columns alone \(g\): .* \(different: id=1, id=2\)"):
+        scene.copy("t")
+    scene.run_source("UPDATE t SET id = id")
+    scene.copy("t")
+
+
+def _made_anew(server: Server, database: str, owner: str, how: str) -> None:
+    with server.connect() as superuser:
+        superuser.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(database)))
+        superuser.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 {}").format(sql.Identifier(database), sql.Identifier(owner), sql.SQL(how))
+        )
+
+
+@pytest.mark.pg15
+def test_ranges_of_text_where_the_target_sorts_otherwise(server15: Server) -> None:
+    with make_scene(server15, server15) as scene:
+        _made_anew(server15, scene.source, scene.admin, "LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C.UTF-8'")
+        scene.run_source(
+            "CREATE TYPE words AS RANGE (SUBTYPE = text); CREATE TABLE t (v text) PARTITION BY RANGE (v);"
+            " CREATE TABLE p PARTITION OF t FOR VALUES FROM ('a') TO ('M');"
+            " CREATE TABLE u (w words, v text) PARTITION BY HASH (v); CREATE TABLE h PARTITION OF u FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+            """ CREATE TABLE c (v text COLLATE "C") PARTITION BY RANGE (v); INSERT INTO t VALUES ('b'); INSERT INTO u VALUES ('[a,M]')"""
+        )
+        blockers = survey(scene.move("t", "u", "c")).blockers
+        assert [blocker.object for blocker in blockers] == ["table public.t", "type public.words"]
+        assert "in the order of en, and the target sorts by C" in blockers[0].reason
+        scene.run_source('DROP TABLE t; ALTER TABLE u DROP w; DROP TYPE words; CREATE TABLE t (v text COLLATE "C") PARTITION BY RANGE (v)')
+        scene.copy("t", "u", "c")
+
+
+def test_a_hash_of_text_in_another_encoding(scene: Scene) -> None:
+    _made_anew(scene.source_server, scene.source, scene.admin, "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    scene.run_source(
+        "CREATE TABLE t (v text, n integer) PARTITION BY HASH (v); CREATE TABLE p0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        " CREATE TABLE p1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1);"
+        " INSERT INTO t SELECT chr(200 + i), i FROM generate_series(1, 20) i"
+    )
+    (blocker,) = survey(scene.move("t")).blockers
+    assert blocker.object == "table public.t"
+    scene.run_source("CREATE TABLE u (LIKE t) PARTITION BY LIST (v); CREATE TABLE q PARTITION OF u DEFAULT; INSERT INTO u SELECT * FROM t")
+    scene.copy("u")
 
 
 def test_an_extension_that_is_somewhere_else_in_the_target(scene: Scene) -> None:
