@@ -97,6 +97,10 @@ def _way(origin: dict[str, Any]) -> tuple[Any, ...]:
     return ("public", origin.get("host"), int(origin.get("port") or DEFAULT_PORT))
 
 
+class UnknownConfig(ConfigurationError):
+    """Cloudflare does not know the config, or anything else that was asked for."""
+
+
 class Hyperdrive:
     """One account's Hyperdrive configs. `patience`: seconds an answer may take, asked once; left out, as long as a write may take."""
 
@@ -112,6 +116,14 @@ class Hyperdrive:
         with self._errors(f"Hyperdrive config {config}"):
             found = self._client.hyperdrive.configs.get(config, account_id=self._account)
         return _plain(found)
+
+    def is_gone(self, config: str) -> bool:
+        """Whether there is no such config. Raises as `get`, where that cannot be known."""
+        try:
+            self.get(config)
+        except UnknownConfig:
+            return True
+        return False
 
     def named(self, name: str) -> dict[str, Any] | None:
         """The config of that name, or None. Raises as `get`."""
@@ -218,7 +230,7 @@ class Hyperdrive:
                 remedy="give the token the permission Account > Hyperdrive > Edit.",
             )
         if isinstance(error, cloudflare.NotFoundError):
-            return ConfigurationError(
+            return UnknownConfig(
                 f"Cloudflare does not know {what} in account {self._account} ({text}).",
                 unchanged="Nothing was changed.",
                 remedy="correct hyperdriveId and cloudflareAccountId; `npx wrangler hyperdrive list` shows them.",

@@ -14,6 +14,7 @@ import pulumi.runtime.config
 from clarity_infra import debug_logs, hyperdrive, migration_url
 from clarity_infra.database import Password
 from clarity_infra.errors import Blocked, ClarityError, ConfigurationError
+from clarity_infra.resources.claim import ADOPTED
 from clarity_infra.review import Review, logins_in_use, review
 from clarity_infra.secret import secret
 from clarity_infra.settings import KEYS, PROJECT, SECRET_KEYS, Settings, explain
@@ -122,7 +123,7 @@ def _hyperdrive_claimed(settings: Settings) -> str:
     configuration = settings.configuration
     if not configuration.cloudflare_account_id:
         return ""
-    return f"adopted {configuration.hyperdrive_id}" if settings.adopts else f"made as {configuration.hyperdrive_name}"
+    return f"{ADOPTED}{configuration.hyperdrive_id}" if settings.adopts else f"made as {configuration.hyperdrive_name}"
 
 
 def copy_inputs(settings: Settings, found: Review) -> dict[str, Any]:

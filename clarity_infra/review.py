@@ -43,7 +43,7 @@ _PATIENCE_WITH_CLOUDFLARE = 3
 @dataclasses.dataclass(frozen=True)
 class Review:
     """What was found. `side` is the side that takes writes; "between" or "unsettled" where a run died between two steps, "unfenced"
-    where the target is live and old tables take writes too.
+    where the target is live and old tables take writes too, "unsent" where it is and Hyperdrive sends the application elsewhere.
 
     `wanted` is the side that is to take them; `mark` identifies what was found where that is another side. `blind`: the databases
     could not be reached, so that nothing of all this is known. `unseen`: Cloudflare could not, so that its config is not known.
@@ -66,7 +66,7 @@ class Review:
     @property
     def live(self) -> bool:
         """Whether the rows are in the target, and nowhere else."""
-        return self.side in ("target", "between", "unfenced")
+        return self.side in ("target", "between", "unfenced", "unsent")
 
     @property
     def copied(self) -> bool:
@@ -213,13 +213,51 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     if seen.survey is not None and seen.survey.blockers:
         blockers = [str(blocker) for blocker in seen.survey.blockers]
         raise Blocked(blockers, remedy="deal with each, or accept it by name in `accept`.", seen=lines)
-    side = "unfenced" if found.unfenced else "unsettled" if found.side == "source" and found.leftovers else found.side
-    wanted = _wanted(settings)
+    side, wanted = _side(settings, found, config), _wanted(settings)
     mark = "" if side == wanted else finding(settings.move, target_exists=has_target)
+    if mark and _sent(settings, config) not in ("", found.side):  # a config that is changed by hand leaves no trace in the databases
+        mark += f" {(config or {}).get('modified_on')}"
     taken_over = found.stage == "provision" and settings.configuration.adopt_existing
     warnings = _not_allowed(settings, provisions=not found.stage or taken_over) + _stale_source(settings, run, others)
-    warnings += _other_settings(settings, run, config)
+    warnings += _other_settings(settings, run, config) + _sent_elsewhere(settings, found, config)
     return Review(existing=existing, stage=found.stage, side=side, wanted=wanted, mark=mark, lines=tuple(lines), warnings=warnings)
+
+
+def _side(settings: Settings, found: Status, config: dict[str, Any] | None) -> str:
+    """`Review.side`: what the databases say, and whether all else follows it."""
+    if found.unfenced:
+        return "unfenced"
+    if found.stage == "cutover" and found.side == "target" and _sent(settings, config) == "source":
+        return "unsent"
+    if found.side == "source" and (found.leftovers or _sent(settings, config) == "target"):
+        return "unsettled"
+    return found.side
+
+
+def _sent(settings: Settings, config: dict[str, Any] | None) -> str:
+    """The side that a Hyperdrive config which exists sends the application to; empty where there is none."""
+    if not (config or {}).get("id"):
+        return ""
+    return "target" if hyperdrive.points_at_target(config, settings) else "source"
+
+
+def _sent_elsewhere(settings: Settings, found: Status, config: dict[str, Any] | None) -> tuple[str, ...]:
+    """Warnings where somebody sent the application to the side that takes no writes, behind this stack's back."""
+    if found.stage not in ("copy", "cutover", "cleanup") or found.side == "between":
+        return ()
+    sides = {"source": "old", "target": "new"}
+    sent, told = _sent(settings, config), list[str]()
+    if sent not in ("", found.side):
+        how = "pulumi up --refresh" if found.stage == "cleanup" else "An `up` that keeps the stage"
+        told.append(
+            f"Hyperdrive sends the application to the {sides[sent]} database, but the {sides[found.side]} one is live. {how} sends it there."
+        )
+    if found.side == "target" and settings.env_file is not None and settings.application is not None and not settings.switched:
+        told.append(
+            f"DATABASE_URL in {settings.configuration.env_file} does not name the new database, which is live: somebody changed it. It is left"
+            " as it is; the right one is `pulumi stack output databaseUrl --show-secrets`."
+        )
+    return tuple(told)
 
 
 def _refuse_what_is_another_stack_s(settings: Settings, found: Status, run: Run, others: Neighbours) -> None:

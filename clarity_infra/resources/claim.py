@@ -9,9 +9,14 @@ from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, Resource
 from pulumi.output import Unknown
 
 from clarity_infra import admin
-from clarity_infra.errors import ConfigurationError, Unreachable
+from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
+from clarity_infra.hyperdrive_api import Hyperdrive
 from clarity_infra.resources.base import ClarityProvider, Properties, failure, same, without_provider
 
+# How a claim names a Hyperdrive config that existed before: by its ID.
+ADOPTED = "adopted "
+# Seconds that Cloudflare's answer may take at a preview.
+_PATIENCE = 3
 # What gives the server a password it did not have, once the claim was made.
 _PASSWORDS = ("passwordRevision", "passwordForm", "readWriteLogin")
 
@@ -31,11 +36,27 @@ class ClaimProvider(ClarityProvider):
         seen = {key: value for key, value in news.items() if not isinstance(value, Unknown)}  # the databases may be out of a preview's reach
         if not without_provider(olds):
             return CheckResult(news, _taken(seen))  # the review has tried what the server takes
+        if self._replaces_a_lost_config(olds, seen):
+            olds = {**olds, "hyperdrive": seen["hyperdrive"]}
         failures = [*_changed(olds, seen), *_taken_later(olds, seen), *_rotated(olds, seen)]
         return CheckResult(news, failures or self._verifier_refused(olds, seen))
 
     def create(self, props: Properties) -> CreateResult:
         return CreateResult(f"claim-{props['database']}", without_provider(props))
+
+    def _replaces_a_lost_config(self, olds: Properties, news: Properties) -> bool:
+        """Whether another adopted Hyperdrive config is named because the former was deleted: nothing of it is left that should follow."""
+        before, wanted = str(olds.get("hyperdrive") or ""), str(news.get("hyperdrive") or "")
+        if before == wanted or not before.startswith(ADOPTED) or not wanted.startswith(ADOPTED):
+            return False
+        settings = self.settings(str(news["stack"]))
+        api = Hyperdrive(
+            settings.configuration.cloudflare_account_id, settings.cloudflare_token, settings.cloudflare_base_url, patience=_PATIENCE
+        )
+        try:
+            return api.is_gone(before.removeprefix(ADOPTED))
+        except ClarityError:
+            return False  # which is told where it matters; until then the config is the one that was claimed
 
     def _verifier_refused(self, olds: Properties, news: Properties) -> list[CheckFailure]:
         """A password that is to be made, in a form the server refuses: the plugin would fail half way, in its own words."""

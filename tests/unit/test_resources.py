@@ -22,7 +22,7 @@ from pulumi.output import Unknown
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused
-from clarity_infra.hyperdrive_api import OriginSwitch
+from clarity_infra.hyperdrive_api import Hyperdrive, OriginSwitch
 from clarity_infra.resources import rollback
 from clarity_infra.resources.access_check import AccessCheckProvider
 from clarity_infra.resources.base import ClarityProvider, engine_lives, failure, same, without_provider
@@ -195,6 +195,18 @@ class TestClaim:
             [text] = self.check(self.NEWS, copied=True, revision=revision, **changed)
             assert text.startswith(told)
             assert "go back to stage provision first" in text
+
+    def test_another_config_may_follow_where_the_adopted_one_was_deleted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else such a stack could go neither on nor back."""
+        gone = {"c0ffee"}
+        monkeypatch.setattr(Hyperdrive, "is_gone", lambda _, config: config in gone)
+        account = {"masterDatabaseUrl": "postgresql://a:b@127.0.0.1/postgres", "envFile": "", "cloudflareAccountId": "a" * 32}
+        provider = configured(ClaimProvider(), **account, cloudflareApiToken="token")
+        news = {**self.NEWS, "stack": "dev", "copied": True, "live": True, "hyperdrive": "adopted another"}
+        assert messages(provider.check(self.NEWS, news)) == []
+        gone.clear()
+        [text] = messages(provider.check(self.NEWS, news))
+        assert text.startswith("the Hyperdrive config changed")
 
     ROTATION = {"second": "clarity_user_2", "reader": "", "passwordRevision": 2, "loginsInUse": ["clarity_user_2"]}  # noqa: RUF012 - read only
 
