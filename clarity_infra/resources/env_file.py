@@ -54,9 +54,28 @@ def write(props: Properties) -> None:
 
 
 def restore(props: Properties) -> None:
-    """Puts back the values that are still ours, written as they were; a value somebody changed since stays. Raises as `write`."""
+    """Puts back the values that are still ours, written as they were; a value somebody changed since stays. Raises as `write`.
+
+    A file that is gone has nothing to put back: a stack may be destroyed from another machine than the one it was made on.
+    """
+    path = Path(str(props.get("path") or ""))
+    if props.get("path") and not path.exists():
+        say(f"warning: {path} is not there; where it is, {' and '.join(props['variables'])} must be set back to the old database by hand")
+    elif (after := _restored(props)) is not None:
+        after.write()
+        say(f"{path.name}: old values put back")
+
+
+def check_restorable(props: Properties) -> None:
+    """Raises ConfigurationError where `restore` would."""
+    if Path(str(props.get("path") or "")).exists() and (after := _restored(props)) is not None:
+        after.check_writable()
+
+
+def _restored(props: Properties) -> EnvFile | None:
+    """The file with its old values; None where there is no such file, or nothing to put back. Raises ConfigurationError."""
     if not props.get("path"):
-        return
+        return None
     before = EnvFile.read(Path(str(props["path"])), setting="envFile")
     after, old = before, json.loads(str(props["before"]))
     new = json.loads(str(props["values"]))
@@ -64,9 +83,7 @@ def restore(props: Properties) -> None:
     for key in props["variables"]:
         if key in old and _names_same_database(before.get(key) or "", new.get(key) or "", logins):
             after = _put_back(after, key, old[key])
-    if after.text != before.text:
-        after.write()
-        say(f"{before.path.name}: old values put back")
+    return after if after.text != before.text else None
 
 
 def _put_back(file: EnvFile, key: str, raw: str | None) -> EnvFile:

@@ -15,7 +15,7 @@ from clarity_infra.move.journal import Journal
 from clarity_infra.move.state import CLEANED, RESTORED
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, say, without_provider
 from clarity_infra.resources.cutover import switch_of
-from clarity_infra.resources.env_file import restore
+from clarity_infra.resources.env_file import check_restorable, restore
 from clarity_infra.resources.reported import origins_of, reported
 from clarity_infra.settings import Settings
 
@@ -48,6 +48,7 @@ class RollbackProvider(ClarityProvider):
         settings = self.settings(str(_props["stack"]))
         prove_credentials(settings, _props)
         refuse_only_copy(settings)
+        check_restorable(_props)
         switch = switch_of(_props, settings)
         if switch.where() == "target":
             switch.prove_way_back()

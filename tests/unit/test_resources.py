@@ -23,7 +23,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused
 from clarity_infra.hyperdrive_api import Hyperdrive, OriginSwitch
-from clarity_infra.resources import rollback
+from clarity_infra.resources import env_file, rollback
 from clarity_infra.resources.access_check import AccessCheckProvider
 from clarity_infra.resources.base import ClarityProvider, engine_lives, failure, same, without_provider
 from clarity_infra.resources.claim import ClaimProvider
@@ -362,6 +362,13 @@ class TestEnvFile:
         EnvFileProvider().delete("id", props)
         assert "app:old@" in path.read_text()
 
+    def test_a_file_that_is_gone_stops_no_delete(self, props: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+        """Destroyed from another machine, or another checkout: the stack must be able to end, and says what it leaves."""
+        Path(props["path"]).unlink()
+        env_file.check_restorable(props)
+        EnvFileProvider().delete("id", props)
+        assert "DATABASE_URL must be set back to the old database by hand" in capsys.readouterr().err
+
     def test_where_there_is_no_file_there_is_nothing_to_do(self, props: dict[str, Any]) -> None:
         props["path"] = ""
         for side in ("source", "target"):
@@ -493,6 +500,23 @@ class TestRollback:
             provider.delete("id", {"stack": "dev", "account": ""})
         assert "Nothing was changed." in str(raised.value)
         assert "rotated-since" not in str(raised.value)
+
+    @pytest.mark.parametrize("trouble", ["twice", "read-only"])
+    def test_it_refuses_before_anything_is_changed_where_env_cannot_be_put_back(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str
+    ) -> None:
+        """Rows and origin brought back, with the application's `.env` on a side that takes no writes, would be half a way back."""
+        monkeypatch.setattr(rollback, "undo", lambda *_, **__: pytest.fail("the way back was begun"))
+        path, new = tmp_path / ".env", "postgresql://clarity_user:new@127.0.0.1:5432/clarity"
+        path.write_text(f"DATABASE_URL={new}\n" * (2 if trouble == "twice" else 1))
+        if trouble == "read-only":
+            monkeypatch.setattr(os, "access", lambda *_: False)
+        props = {
+            **{"stack": "dev", "account": "", "path": str(path), "variables": ["DATABASE_URL"]},
+            **{"before": json.dumps({"DATABASE_URL": "old"}), "values": json.dumps({"DATABASE_URL": new})},
+        }
+        with pytest.raises(ConfigurationError, match="twice" if trouble == "twice" else "cannot be written"):
+            configured(RollbackProvider(), masterDatabaseUrl=server.url(), envFile="").delete("id", props)
 
     def test_its_create_does_nothing_but_remember(self) -> None:
         made = RollbackProvider().create({"oldOrigin": "o", "__provider": "x"})
