@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
+from clarity_infra.autovacuum import let_go
 from clarity_infra.database_settings import audit, reset_settings
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
 
@@ -26,7 +27,9 @@ class DatabaseSettingsProvider(ClarityProvider):
         return UpdateResult(self._set(_news, _olds if stays else {}))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        reset_settings(self.settings(str(_props["stack"])).target, sorted(_names(_props)), extension=_extension(_props))
+        target = self.settings(str(_props["stack"])).target
+        reset_settings(target, sorted(_names(_props)), extension=_extension(_props))
+        let_go(target, say)  # the database itself is dropped next
 
     def _set(self, props: Properties, olds: Properties) -> Properties:
         values = {str(name): str(value) for name, value in props["values"].items()}
