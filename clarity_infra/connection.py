@@ -76,6 +76,8 @@ _CA_BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 
+_PRIVATE = 0o600
+
 # The time a server that lives needs to answer, in seconds; beyond it a run should say that it cannot be reached.
 CONNECT_TIMEOUT = 10
 # Less than this libpq does not take. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-CONNECT-TIMEOUT
@@ -383,10 +385,8 @@ class Endpoint:
 
         Nothing of our own environment that may hold a secret is passed on.
         """
-        descriptor, passfile = tempfile.mkstemp(prefix="clarity-infra-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(":".join(_passfile_field(value) for value in ("*", "*", "*", "*", self.password)) + "\n")
+        fields = ("*", "*", "*", "*", self.password)
+        with _passed(":".join(map(_passfile_field, fields)) + "\n") as passfile:
             environment = plain_environment()
             options = dict(self.parameters)
             settings = " ".join(
@@ -416,8 +416,32 @@ class Endpoint:
                 environment["PGSSLROOTCERT"] = self.sslrootcert
             environment |= {variable: options[name] for name, variable in _TOLD_TO_TOOLS.items() if name in options}
             yield environment
+
+
+@contextlib.contextmanager
+def _passed(text: str) -> Iterator[str]:
+    """The name of a private file with this text, for programs that we start. It is on no disk where the system has files in memory: a process
+    that is killed (a second Ctrl-C, no memory left) would leave it there.
+    """
+    data = text.encode()
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("clarity-infra")
+        try:
+            os.fchmod(descriptor, _PRIVATE)  # libpq takes no other
+            os.write(descriptor, data)
+            name = f"/proc/{os.getpid()}/fd/{descriptor}"
+            if os.access(name, os.R_OK):
+                yield name
+                return
         finally:
-            Path(passfile).unlink(missing_ok=True)
+            os.close(descriptor)
+    descriptor, name = tempfile.mkstemp(prefix="clarity-infra-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        yield name
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def plain_environment() -> dict[str, str]:

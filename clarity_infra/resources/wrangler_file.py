@@ -8,9 +8,9 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
-from clarity_infra.move.cleanup import CLEANED, RESTORED
 from clarity_infra.move.fence import standing_of
 from clarity_infra.move.journal import Journal
+from clarity_infra.move.state import CLEANED, RESTORED
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
 from clarity_infra.settings import Settings
 from clarity_infra.wrangler import WranglerFile

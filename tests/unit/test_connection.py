@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -232,6 +236,31 @@ def test_the_password_of_a_tool_is_in_a_file_for_its_time_only() -> None:
         assert PASSWORD in passfile.read_text()
         assert not any(PASSWORD in value for value in environment.values())
     assert not passfile.exists()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_tool_is_let_in_by_that_file(in_memory: bool, server: Server, new_role: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is in the password; where the system has no files in memory too."""
+    password = "a:b\\c é'\"$ #"
+    endpoint = Endpoint("127.0.0.1", server.port, "postgres", new_role("tooled", password=password), password, sslmode="disable")
+    if not in_memory:
+        monkeypatch.delattr("os.memfd_create")
+    with endpoint.tool_environment() as environment:
+        assert environment["PGPASSFILE"].startswith("/proc/") is in_memory
+        command = [str(server.bindir / "psql"), "--no-password", "-Atc", "SELECT current_user"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{endpoint.user}\n", done.stderr
+
+
+def test_a_process_that_is_killed_leaves_no_password_on_a_disk(tmp_path: Path) -> None:
+    holds = (
+        "import os, signal; from clarity_infra.connection import Endpoint\n"
+        f"with Endpoint('127.0.0.1', 1, 'd', 'u', '{PASSWORD}').tool_environment() as environment:\n"
+        f"    assert '{PASSWORD}' in open(environment['PGPASSFILE']).read(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", holds], env={**os.environ, "TMPDIR": str(tmp_path)}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_errors_are_of_one_family() -> None:
