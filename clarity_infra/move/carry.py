@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -346,10 +347,16 @@ def _park_one(
     left: list[_Work],
     parked: set[tuple[Name, Key, str]],
 ) -> bool:
-    """Takes the value of one waiting row out of the way of the others; its own write, still to come, sets the right one."""
+    """Takes the value of one waiting row out of the way of the others; its own write, still to come, sets the right one.
+
+    Whatever the row itself waits for: of two that exchange several values each may be in the other's way by another one.
+    """
+    indexes: dict[Name, dict[str, None]] = {}
     for work in left:
-        for key, obstacle in work.obstacles.items():
-            index = obstacle.diag.constraint_name or ""
+        for obstacle in work.obstacles.values():
+            indexes.setdefault(work.shape.name, {})[obstacle.diag.constraint_name or ""] = None
+    for work in left:
+        for key, index in itertools.product(work.obstacles, indexes.get(work.shape.name, ())):
             if work.how != "update" or (work.shape.name, key, index) in parked:
                 continue
             parked.add((work.shape.name, key, index))
@@ -368,36 +375,54 @@ def _park(connection: psycopg.Connection, shape: Shape, key: Key, index: str) ->
     for column, nullable, type_text, category in rows:
         if column in shape.key or column in shape.always or column not in shape.written:
             continue
-        value = _unused(shape, column, nullable, type_text, category)
-        if value is None:
-            continue
-        with contextlib.suppress(psycopg.errors.IntegrityError, psycopg.errors.DataError), connection.transaction():
-            connection.execute(
-                sql.SQL("UPDATE ONLY {} SET {} = {} WHERE {}").format(table_of(shape.name), Escaped(column), value, where),
-                list(key),
-            )
-            return True
+        for value in _unused(shape, column, nullable, type_text, category):
+            with contextlib.suppress(psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError), connection.transaction():
+                connection.execute(
+                    sql.SQL("UPDATE ONLY {} SET {} = {} WHERE {}").format(table_of(shape.name), Escaped(column), value, where),
+                    list(key),
+                )
+                return True
     return False
 
 
-def _unused(shape: Shape, column: str, nullable: bool, type_text: str, category: str) -> sql.Composable | None:
-    """A value that no row of the table has in this column."""
+# Values that hardly any row of a table has in a column, by the category of its type; a server says which of them a column takes.
+# https://www.postgresql.org/docs/current/catalog-pg-type.html#CATALOG-TYPCATEGORY-TABLE
+_UNUSED: Mapping[str, tuple[LiteralString, ...]] = {
+    "A": ("{column} || {column}",),
+    "D": (
+        "(SELECT pg_catalog.min(p.{column}) - interval '1 day' FROM {table} AS p WHERE pg_catalog.isfinite(p.{column}))",
+        "(time '00:00' + pg_catalog.random() * interval '1 day')::{type}",
+    ),
+    "E": (
+        "(SELECT l FROM pg_catalog.unnest(pg_catalog.enum_range(NULL::{type})) AS l"
+        " WHERE NOT EXISTS (SELECT 1 FROM {table} AS p WHERE p.{column} = l) LIMIT 1)",
+    ),
+    "I": ("(inet 'fd00::' + (pg_catalog.random() * 1e15)::bigint)::{type}", "(inet '10.0.0.0' + (pg_catalog.random() * 1e7)::bigint)::{type}"),
+    "N": (
+        "(SELECT pg_catalog.min(p.{column}) - 1 FROM {table} AS p)",
+        "(SELECT pg_catalog.max(p.{column}) + 1 FROM {table} AS p)",
+        "(SELECT (pg_catalog.max(p.{column}::bigint) + 1)::{type} FROM {table} AS p)",
+    ),
+    "R": ("'empty'::{type}",),
+    "S": (
+        "{fresh}::{type}",
+        "({column}::text || {fresh})::{type}",
+        "({fresh} || {column}::text)::{type}",
+        "pg_catalog.left({fresh}, 5)::{type}",
+    ),
+    "T": ("(SELECT pg_catalog.max(p.{column}) + interval '1 day' FROM {table} AS p)",),
+    "U": ("{fresh}::{type}", "pg_catalog.to_jsonb({fresh}::text)::{type}", "pg_catalog.convert_to({fresh}, 'UTF8')::{type}"),
+}
+
+
+def _unused(shape: Shape, column: str, nullable: bool, type_text: str, category: str) -> Iterator[sql.Composable]:
+    """Values that, as far as can be told, no row of the table has in this column, the best first."""
     if nullable:
-        return sql.SQL("NULL")
-    named, table = Escaped(column), table_of(shape.name)
-    if category == "N":
-        return sql.SQL("(SELECT pg_catalog.min(p.{}) - 1 FROM {} AS p)").format(named, table)
-    if category in ("S", "U") and type_text in ("text", "character varying", "uuid", "bytea", "jsonb"):
-        fresh = str(uuid.uuid4())
-        return sql.Literal(f'"{fresh}"' if type_text == "jsonb" else fresh)
-    if category == "D":
-        return sql.SQL("(SELECT pg_catalog.min(p.{0}) - interval '1 day' FROM {1} AS p WHERE pg_catalog.isfinite(p.{0}))").format(named, table)
-    if category == "E":
-        return sql.SQL(
-            "(SELECT l FROM pg_catalog.unnest(pg_catalog.enum_range(NULL::{})) AS l"
-            " WHERE NOT EXISTS (SELECT 1 FROM {} AS p WHERE p.{} = l) LIMIT 1)"
-        ).format(type_of(type_text), table, named)
-    return None
+        yield sql.SQL("NULL")
+    for template in _UNUSED.get(category, ()):
+        yield sql.SQL(template).format(
+            column=Escaped(column), table=table_of(shape.name), type=type_of(type_text), fresh=sql.Literal(str(uuid.uuid4()))
+        )
 
 
 def _cannot(stuck: _Stuck) -> ClarityError:
