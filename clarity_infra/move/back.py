@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -31,7 +31,7 @@ from clarity_infra.move.lost_fence import all_of, lost_fence
 from clarity_infra.move.migrations import TRACKING_TABLE
 from clarity_infra.move.model import Move, Progress, Table
 from clarity_infra.move.names import Name
-from clarity_infra.move.owners import oids
+from clarity_infra.move.owners import oids, owners
 from clarity_infra.move.places import NoPlace, rows_without_place, without_place
 from clarity_infra.move.plan import Key, Plan, differing
 from clarity_infra.move.proof import digest_of
@@ -114,7 +114,7 @@ def would_lose(move: Move) -> Loss:
         role = rows_role(target, move, move_set.tables)
         if role is not None:
             target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
-        tables = [table for table in move_set.tables if table.name != move_set.tracking]
+        tables = _held_somewhere(source, target, [table for table in move_set.tables if table.name != move_set.tracking])
         written = []
         shaped = shapes(target, source, tables)
         lost = without_place(source, target, tables, _new_tables(target, move.owner, move_set.tables))
@@ -133,6 +133,18 @@ def _new_tables(target: psycopg.Connection[Any], owner: str, tables: tuple[Table
     names = [name for schema, table in rows if (name := Name(schema, table)) not in known and table != TRACKING_TABLE]
     written = target.execute(_WRITABLE, {"role": owner, "schemas": [name.schema for name in names], "names": [name.name for name in names]})
     return [Name(schema, table) for schema, table in written.fetchall()]
+
+
+def _held_somewhere(source: psycopg.Connection[Any], target: psycopg.Connection[Any], tables: Iterable[Table]) -> list[Table]:
+    """The tables but for those that only the source has, and without a row: partitions that its own maintenance goes on making."""
+    listed = list(tables)
+    there = owners(target, [table.name for table in listed])
+
+    def empty(table: Table) -> bool:
+        rows = sql.SQL("SELECT 1 FROM ONLY {} LIMIT 1").format(table.name.identifier())
+        return table.kind == "r" and source.execute(rows).fetchone() is None
+
+    return [table for table in listed if table.name in there or not empty(table)]
 
 
 _WRITABLE = (
@@ -227,8 +239,9 @@ class _GoBack:
             raise Refused(
                 "The source has no place for what was written since the cut-over:\n" + "\n".join(f"  - {loss}" for loss in losses),
                 unchanged="Nothing was changed; the target is live.",
-                remedy=f"move it by hand, or give it up by name, with CLARITY_DISCARD_WRITES={self.way.move.target.database} before the same"
-                " command (all the rest is carried back).",
+                remedy="move it by hand, or make a place for it in the source, where nobody writes (a partition, a longer type, a constraint"
+                " less), and it is carried; or give it up by name, with"
+                f" CLARITY_DISCARD_WRITES={self.way.move.target.database} before the same command (all the rest is carried back).",
             )
         self.evidence["discarded"] = [str(loss) for loss in losses]
 
@@ -323,7 +336,7 @@ class _GoBack:
             way.move.target.connect(autocommit=False, role=way.rows_role, purpose="way back") as target,
         ):
             target.isolation_level = IsolationLevel.REPEATABLE_READ
-            shaped = shapes(target, source, way.moved.tables)
+            shaped = shapes(target, source, _held_somewhere(source, target, way.moved.tables))
             everything = capture.Changes({}, frozenset(shaped))
             lost = self._lost_keys(source, target, shaped)
             comparison = Comparison(target, source, shaped, self.touched or everything, given_up=lost)

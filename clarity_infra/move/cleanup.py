@@ -129,6 +129,13 @@ def _changed(move: Move, source: psycopg.Connection[Any], settled: Entry) -> lis
     recorded = {facts["table"]: facts["digest"] for facts in settled.facts["tables"]}
     found = {str(table.name): table for table in move_set.with_rows}
     reasons = [f"{name} is gone from the source: it was dropped or renamed by hand" for name in recorded if name not in found]
+    reasons += [
+        f"{name} came to the source after the cut-over and holds rows, which are nowhere else"
+        for name, table in found.items()
+        if name not in recorded
+        and table.name != move_set.tracking
+        and source.execute(sql.SQL("SELECT 1 FROM ONLY {} LIMIT 1").format(table.name.identifier())).fetchone()
+    ]
     return reasons + [
         f"{name} was changed behind the fence: its rows or columns are not those that were copied"
         for name, value in recorded.items()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from clarity_infra.errors import Refused
 from clarity_infra.move import faults
+from clarity_infra.move.back import would_lose
+from clarity_infra.move.cleanup import clean_up, restore
 from tests.cutover.scene import Scene
 
 KEYLESS = """
@@ -78,3 +84,68 @@ def test_and_is_carried_back(copied_scene: Callable[..., Scene], monkeypatch: py
     for table in ("event", "animal"):
         here, there = rows(scene, table)
         assert here == there
+
+
+NEXT = "CREATE TABLE public.event_3 PARTITION OF public.event FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');"
+
+
+def test_an_empty_partition_that_the_old_database_goes_on_making_is_in_nobodys_way(copied_scene: Callable[..., Scene]) -> None:
+    scene = copied_scene(KEYLESS, *HIERARCHIES)
+    scene.cut_over()
+    scene.on_source(NEXT)
+    scene.on_target("INSERT INTO public.event VALUES ('2025-06-06', 'new')")
+    assert [item.table for item in would_lose(scene.move).written] == ["public.event_2"]
+    scene.go_back()
+    here, there = rows(scene, "event")
+    assert here == there
+
+
+def test_a_partition_that_the_target_made_is_carried_once_the_source_has_it(copied_scene: Callable[..., Scene]) -> None:
+    scene = copied_scene(KEYLESS, *HIERARCHIES)
+    scene.cut_over()
+    scene.on_target(NEXT + "INSERT INTO public.event VALUES ('2026-06-06', 'new')")
+    with pytest.raises(Refused, match=r"(?s)public\.event_3: 1 row\(s\) with a table the source does not have.*a partition"):
+        scene.go_back()
+    scene.on_source(NEXT)
+    scene.go_back()
+    here, there = rows(scene, "event")
+    assert here == there and ("event_3", "(2026-06-06,new)") in here
+
+
+def test_a_partition_that_the_target_dropped_is_emptied_once_it_is_there_again(copied_scene: Callable[..., Scene]) -> None:
+    scene = copied_scene(KEYLESS, *HIERARCHIES)
+    scene.cut_over()
+    scene.on_target("DROP TABLE public.event_1")
+    with pytest.raises(Refused, match=r"(?s)public\.event_1.*made again, without its rows"):
+        scene.go_back()
+    scene.on_target("CREATE TABLE public.event_1 PARTITION OF public.event FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')")
+    scene.go_back()
+    here, there = rows(scene, "event")
+    assert here == there and not [row for row in here if row[0] == "event_1"]
+
+
+def test_rows_that_came_to_the_source_in_a_partition_of_its_own_keep_the_clean_up_from_it(
+    copied_scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    scene = copied_scene(KEYLESS, *HIERARCHIES)
+    scene.cut_over()
+    scene.on_source(NEXT + "INSERT INTO public.event_3 VALUES ('2026-06-06', 'nowhere else')")
+
+    def clean() -> None:
+        clean_up(scene.move, run=uuid.uuid4(), backup=tmp_path / "backup", monitoring=timedelta(0), acknowledged=0, progress=scene.said.append)
+
+    with pytest.raises(Refused, match=r"public\.event_3 came to the source after the cut-over and holds rows"):
+        clean()
+    scene.on_source("TRUNCATE public.event_3")
+    before, _ = rows(scene, "event")
+    clean()
+    assert scene.on_source("SELECT to_regclass('public.event'), to_regclass('public.event_3'), to_regclass('public.dog')") == [
+        (None, None, None)
+    ]
+    (archive,) = (tmp_path / "backup").iterdir()
+    restore(scene.move, archive, run=uuid.uuid4(), progress=scene.said.append)
+    assert rows(scene, "event")[0] == before
+    scene.on_target("INSERT INTO public.event VALUES ('2025-06-06', 'new')")
+    scene.go_back()
+    here, there = rows(scene, "event")
+    assert here == there

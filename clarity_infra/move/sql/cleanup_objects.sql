@@ -20,5 +20,6 @@ WHERE i.identity IS NOT NULL
   -- no array, row or multirange types: they go with what they belong to
   AND (t.oid IS NULL OR t.typtype IN ('e', 'd', 'r') OR t.typtype = 'c' AND k.relkind = 'c')
   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS d
-                  WHERE d.classid = m.classid AND d.objid = m.objid AND d.deptype IN ('e', 'i'))
+                  -- its columns may depend on it in this way too: those a table is divided by
+                  WHERE d.classid = m.classid AND d.objid = m.objid AND d.objsubid = 0 AND d.deptype IN ('e', 'i'))
 ORDER BY i.type, i.identity;
