@@ -64,7 +64,25 @@ _SEARCH_FUNCTIONS = {
 _BEFORE_COLUMN = {
     *_AFTER_RELATIONS,
     *("and", "or", "not", "in", "is", "between", "like", "ilike", "any", "all", "some", "exists", "distinct", "by", "using", "only", "values"),
-    *("case", "when", "then", "else", "if", "elsif", "end", "begin", "loop", "while", "exit", "return", "raise", "perform", "with", "default"),
+    *(
+        "case",
+        "when",
+        "then",
+        "else",
+        "if",
+        "elsif",
+        "end",
+        "begin",
+        "loop",
+        "while",
+        "exit",
+        "return",
+        "raise",
+        "perform",
+        "with",
+        "default",
+        "declare",
+    ),
     *("from", "join", "into", "update", "of", "to"),
 }
 

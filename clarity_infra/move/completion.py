@@ -19,7 +19,7 @@ from clarity_infra.move.crew import Claims, Connect, Crew
 from clarity_infra.move.digest import Digest, Grain, Method
 from clarity_infra.move.model import Table
 from clarity_infra.move.names import Name
-from clarity_infra.move.rows import DIGEST_PART_BYTES, Part, digest_of, parts, told, whole
+from clarity_infra.move.rows import DIGEST_PART_BYTES, Part, digest_of, parts, remedy_of, told, whole
 from clarity_infra.move.structure import Archive, Step
 
 # For index builds; the server's default of 64 MB makes large ones slow, and more than this times the jobs may not be there.
@@ -122,6 +122,7 @@ class Completion:
                 raise ClarityError(
                     f"{self.doing}: {step.name}: {error.diag.message_primary or error}.{detail}",
                     unchanged="The source stays live; the copy is not used.",
+                    remedy=remedy_of(error),
                 ) from None
 
         return _Task(work, claims)

@@ -267,7 +267,8 @@ def _policy_roles(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Bl
 
 def _foreign(target: psycopg.Connection[Any], move_set: MoveSet, ours: list[int]) -> list[Blocker]:
     rows = target.execute(query("preflight_foreign"), {"prefix": OURS, "ours": ours}).fetchall()
-    rows += target.execute(query("preflight_colliding"), {"identities": [*move_set.types, *move_set.functions], "ours": ours}).fetchall()
+    wanted = {"identities": [*move_set.types, *move_set.functions], "others": list(move_set.others)}
+    rows += target.execute(query("preflight_colliding"), {**wanted, "ours": ours}).fetchall()
     if not rows:
         return []
     named = ", ".join(f"{kind} {name}" for kind, name in rows[:10]) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")

@@ -42,6 +42,12 @@ DIGEST_PART_BYTES = 64 * 1024 * 1024
 _TOO_LARGE = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.OutOfMemory)
 _ROW_TOO_LARGE = "no server sends a row of more than 1 GB, nor does pg_dump get one: divide its largest values over several rows."
 
+_BROKEN = (
+    "the source has rows that its own definition refuses today: they were written while it was not enforced (session_replication_role,"
+    " DISABLE TRIGGER ALL) or held for another function, time or locale. Mend these rows there, or drop the constraint and add it again with"
+    " NOT VALID, which moves with them; then run the same command again."
+)
+
 # How long a table of the source may be locked by somebody's DDL before the copy gives up, in milliseconds. DDL that queues behind the
 # snapshot's lock makes everything after it wait, the application too: giving up lets it pass.
 LOCK_WAIT_MS = 30_000
@@ -164,8 +170,13 @@ def told(part: Part, done: str) -> Iterator[None]:
         raise ClarityError(
             f"{part.table.name}: its rows could not be {done}: {error.diag.message_primary or error}",
             unchanged="The source stays live; the copy is not used.",
-            remedy=_ROW_TOO_LARGE if isinstance(error, _TOO_LARGE) else "",
+            remedy=_ROW_TOO_LARGE if isinstance(error, _TOO_LARGE) else remedy_of(error),
         ) from error
+
+
+def remedy_of(error: psycopg.Error) -> str:
+    """What can be done where the target refuses rows that the source has; empty for errors of another kind."""
+    return _BROKEN if isinstance(error, psycopg.errors.IntegrityError) else ""
 
 
 def _added(name: Name, copies: Sequence[Copied], found: Digest | None) -> Copied:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg import sql
 
-from clarity_infra.errors import VerificationFailed
+from clarity_infra.errors import ClarityError, VerificationFailed
 from clarity_infra.move.survey import survey
 from clarity_infra.move.verify import verify_move
 from sandbox.postgres import Server
@@ -499,6 +499,28 @@ def test_an_identity_of_a_partition_alone(server15: Server, server: Server) -> N
         assert (blocker.object, blocker.remedy) == ("column public.part.id", "ALTER TABLE public.part ALTER COLUMN id DROP IDENTITY")
         scene.run_source(blocker.remedy)
         scene.copy("t")
+
+
+def test_rows_that_break_a_foreign_key_of_the_source(scene: Scene) -> None:
+    scene.run_source("CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE t (a integer CONSTRAINT k REFERENCES a)")
+    with scene.on_source(superuser=True) as source:
+        source.execute("SET session_replication_role = replica; INSERT INTO t VALUES (5)")
+    with pytest.raises(ClarityError, match=r'fk constraint t k: .*Key \(a\)=\(5\) is not present in table "a"') as caught:
+        scene.copy("a", "t")
+    assert "NOT VALID" in caught.value.remedy
+    scene.run_source("ALTER TABLE t DROP CONSTRAINT k, ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES a NOT VALID")
+    scene.copy("a", "t")
+
+
+def test_rows_that_break_a_check_of_the_source(scene: Scene) -> None:
+    scene.run_source(
+        "CREATE FUNCTION f(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';"
+        " CREATE TABLE t (a integer CONSTRAINT k CHECK (f(a))); INSERT INTO t VALUES (1);"
+        " CREATE OR REPLACE FUNCTION f(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 1'"
+    )
+    with pytest.raises(ClarityError, match='violates check constraint "k"') as caught:
+        scene.copy("t")
+    assert "NOT VALID" in caught.value.remedy
 
 
 def test_generated_columns_that_the_source_computed_otherwise(scene: Scene) -> None:

@@ -233,6 +233,25 @@ def test_a_type_of_the_same_name_in_the_target(scene: Scene) -> None:
         scene.copy("a", "b")
 
 
+def test_a_collation_an_operator_and_a_configuration_of_the_same_name_in_the_target(scene: Scene) -> None:
+    scene.run_source(
+        """
+        CREATE COLLATION c (provider = libc, locale = 'C');
+        CREATE TEXT SEARCH CONFIGURATION words (COPY = pg_catalog.simple);
+        CREATE FUNCTION same(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+        CREATE OPERATOR === (FUNCTION = same, LEFTARG = text, RIGHTARG = text);
+        CREATE TABLE a (v text COLLATE c CHECK (v === v), w tsvector DEFAULT to_tsvector('words', ''));
+        """
+    )
+    with scene.on_target() as target:
+        target.execute("CREATE COLLATION c (provider = libc, locale = 'POSIX'); CREATE TEXT SEARCH CONFIGURATION words (COPY = english)")
+        target.execute("CREATE FUNCTION other(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'")
+        target.execute("CREATE OPERATOR === (FUNCTION = other, LEFTARG = text, RIGHTARG = text)")
+    (blocker,) = survey(scene.move("a")).blockers
+    named = ("collation public.c", "operator public.===(pg_catalog.text,pg_catalog.text)", "text search configuration public.words")
+    assert [thing in blocker.reason for thing in named] == [True, True, True]
+
+
 def test_the_source_itself_as_the_target(scene: Scene) -> None:
     scene.run_source(SCHEMA)
     move = scene.move("a", "b")
