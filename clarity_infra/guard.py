@@ -82,6 +82,8 @@ _SECRET_TEXT = (
 )
 # Said, as an error, of a plugin that on a busy machine is slow to confirm that it may be ended, after all is done: the run is a whole one.
 _SLOW_END = re.compile(r"^(error: )?Detected that \S+ exited prematurely")
+# Said after the error itself, by the language host, of a program that ended with a plain error: it tells nothing more.
+_PLAIN_END = re.compile(r"^(error: )?an unhandled error occurred: program exited with non-zero exit code: 1$", re.IGNORECASE)
 _URL = re.compile(r"postgres(?:ql)?://[^\s\"<>]+", re.I)
 # What libpq takes in a URL's place, and a word of it. https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE
 _WORD = re.compile(r"\b(host|hostaddr|sslmode)\s*=\s*'?([^\s']+)")
@@ -327,7 +329,8 @@ def planned(preview: str) -> tuple[list[Resource], Mapping[str, Any]]:
 def failures(preview: Mapping[str, Any]) -> list[str]:
     """What the engine reported as an error: such a preview did not come to its end."""
     said = [str(found.get("message", "")).strip() for found in preview.get("diagnostics") or [] if found.get("severity") == "error"]
-    return [text for text in said if not _SLOW_END.search(text)]
+    failed = [text for text in said if not _SLOW_END.search(text)]
+    return [text for text in failed if not _PLAIN_END.search(text)] or failed
 
 
 def _resource(step: Mapping[str, Any]) -> Resource:

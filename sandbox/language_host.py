@@ -35,6 +35,8 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 _REPORTED = 32
 """Exit code of a program whose error the engine has been told already; the official host's own choice."""
+_REFUSED = 1
+"""Exit code of a program that raised `pulumi.RunError`, which the official host reports beside the error itself."""
 _MARK = "# Written by sandbox.language_host"
 _RUN_FLAG = "--run-program"
 _PIECE_BYTES = 65536
@@ -83,7 +85,8 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             return language_pb2.RunResponse()
         if done.returncode == _REPORTED:
             return language_pb2.RunResponse(bail=True)
-        return language_pb2.RunResponse(error=f"the program's process ended with exit code {done.returncode}")
+        # In the official host's words, in which a process that a signal ended has the code -1.
+        return language_pb2.RunResponse(error=f"program exited with non-zero exit code: {max(done.returncode, -1)}")
 
     def RunPlugin(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         """Runs a plugin written in Python, such as a policy pack, in the environment of this host; its output is passed on as it comes."""
@@ -186,7 +189,7 @@ def run_program(serialized: bytes, engine_address: str) -> int:
         loop.run_until_complete(run_in_stack(lambda: _run_main(program)))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
-        return _REPORTED
+        return _REFUSED
     except grpc.RpcError as error:
         if error.code() == grpc.StatusCode.UNAVAILABLE:  # the engine is on its way out and said why
             return _REPORTED

@@ -33,6 +33,8 @@ _MARKS = {
     "import": "=",
     "read": ">",
 }
+# Said after the error itself of a program that ended with a plain error.
+_PLAIN_END = re.compile(r"^(error: )?an unhandled error occurred: program exited with non-zero exit code: 1$", re.IGNORECASE)
 # Said by the engine of every plugin that stands on PATH, or is slow to end after all is done; it tells a reviewer nothing.
 _NOISE = re.compile(r"^(warning: |error: )?(using pulumi-\S+ from \$PATH at |Detected that \S+ exited prematurely)")
 
@@ -53,7 +55,8 @@ def review(
 ) -> str:
     """The whole text. `guard` is what `python -m clarity_infra guard --json` answered; `drifted` what `drift` found, where it was asked for."""
     said = [found for found in preview.get("diagnostics") or [] if not _NOISE.match(str(found.get("message", "")))]
-    errors = _texts(said, "error")
+    failed = _texts(said, "error")
+    errors = [text for text in failed if not _PLAIN_END.match(text)] or failed
     parts = [
         marker(stack),
         f"## {_verdict(guard, errors, preview, drifted)}: stack `{_inline(stack)}`",

@@ -148,6 +148,7 @@ class TestEngine:
             empty.preview("cleanup")
         output = raised.value.result.output
         assert "error: not before a day has passed" in output
+        assert "program exited with non-zero exit code: 1" in output  # as with the official host
         assert "Traceback" not in output
         assert raised.value.exit_code > 0
 

@@ -248,6 +248,16 @@ class TestCommandLine:
         assert main(["guard", str(preview)]) == 1
         assert "the preview failed: Stage cutover cannot be entered" in capsys.readouterr().out
 
+    def test_what_the_language_host_says_after_an_error_is_left_out_and_never_the_only_one(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        after = "error: an unhandled error occurred: program exited with non-zero exit code: 1\n"
+        preview = tmp_path / "preview.json"
+        for said in (["error: Stage cutover cannot be entered\n", after], [after]):
+            preview.write_text(json.dumps({"steps": [], "diagnostics": [{"severity": "error", "message": text} for text in said]}))
+            assert main(["guard", str(preview), "--json"]) == 1
+            assert json.loads(capsys.readouterr().out)["failed"] == [said[0].strip()]
+
     def test_a_plugin_that_was_slow_to_end_is_no_failure(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         said = "error: Detected that /opt/bin/pulumi-resource-random exited prematurely. \n  This is *always* a bug in the provider."
         preview = tmp_path / "preview.json"

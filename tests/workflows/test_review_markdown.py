@@ -44,6 +44,15 @@ def test_the_verdict_comes_first(given: dict[str, Any], guard: dict[str, Any], v
     assert f"## {verdict}: stack `dev`" in review("dev", given, guard)
 
 
+def test_a_plain_error_is_shown_without_the_language_host_s_word_after_it() -> None:
+    after = {"message": "error: an unhandled error occurred: program exited with non-zero exit code: 1\n", "severity": "error"}
+    failed = preview(said="error: Stage cutover cannot be entered", severity="error")
+    text = review("dev", {**failed, "diagnostics": [*failed["diagnostics"], after]}, PASSED)
+    assert "Stage cutover cannot be entered" in text
+    assert "unhandled" not in text
+    assert "## The preview failed" in review("dev", {**failed, "diagnostics": [after]}, PASSED)
+
+
 def test_what_the_program_says_of_the_data_is_shown_as_it_is() -> None:
     text = review("dev", preview(step("update"), said="stage: copy -> cutover\n  public.app_config   3 rows\n"), PASSED)
     assert "```text\nstage: copy -> cutover\n  public.app_config   3 rows\n```" in text
