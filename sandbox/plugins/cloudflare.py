@@ -125,7 +125,8 @@ class HyperdriveConfig(_ApiResource):
         """The whole object for a POST or PUT; what was there before and is not declared any more is sent as null."""
         own = self.inputs - {"accountId"}
         wanted = {name: value for name, value in inputs.items() if name in own and value is not None}
-        before = {name: value for name, value in olds.items() if name in own and name != "caching"}
+        # Caching that is not declared at all is the API's to keep; of one that is, single times are taken back like anything else.
+        before = {name: value for name, value in olds.items() if name in own and (name != "caching" or name in wanted)}
         body: Props = _snake(_with_nulls(wanted, before))
         return body
 

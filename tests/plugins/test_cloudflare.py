@@ -69,6 +69,9 @@ def test_a_config_is_posted_put_and_deleted_whole(connect: Callable[..., Engine]
     refreshed = engine.refresh(updated)
     assert refreshed is not None
     assert refreshed.outputs == updated.outputs
+    # apijson/encoder.go of the real provider: what the state had and the plan has not goes as null, in nested objects too.
+    engine.update(updated, **CONFIG)
+    assert api.requests[-1][2]["caching"] == {"disabled": True, "max_age": None}
     engine.delete(updated)
     assert api.requests[-1][:2] == ("DELETE", f"{PATH}/{made.id}")
     assert engine.refresh(updated) is None
