@@ -319,13 +319,23 @@ def _record(connection: psycopg.Connection, migration: Migration, tracking: Name
 
 @contextmanager
 def _settings_of_the_application(connection: psycopg.Connection) -> Iterator[None]:
-    """The session's settings as a login of the current role to this database would have them, for this transaction."""
+    """The session's settings as a login of the current role to this database would have them, while the context lasts.
+
+    Ours are given back after it, not only with the transaction: what is read of a journal then would not be understood otherwise.
+    """
+    ours = connection.execute(
+        "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.unnest(%s::text[]) AS s(name)", (list(_AS_THE_APPLICATION),)
+    ).fetchall()
     for name in _AS_THE_APPLICATION:
         connection.execute(sql.SQL("SET LOCAL {} TO DEFAULT").format(sql.Identifier(name)))
     connection.execute(query("migrations_role_settings"))
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (str(LOCK_TIMEOUT_MS),))
     yield
-    connection.execute("SET LOCAL search_path TO ''")
+    connection.execute(
+        "SELECT pg_catalog.set_config(s.name, s.value, true) FROM ROWS FROM (pg_catalog.unnest(%s::text[]), pg_catalog.unnest(%s::text[]))"
+        " AS s(name, value)",
+        ([name for name, _ in ours], [value for _, value in ours]),
+    )
 
 
 def _storage(connection: psycopg.Connection) -> dict[str, tuple[int, list[str]]]:

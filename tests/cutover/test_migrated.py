@@ -241,3 +241,26 @@ def test_a_row_that_a_migrated_copy_does_not_take_asks_for_a_copy_made_afresh(co
     with pytest.raises(Refused, match=r'(?s)null value in column "slug".*raise copyRevision'):
         scene.cut_over()
     scene.on_source("INSERT INTO public.thing (n) VALUES (2)")
+
+
+def test_settings_of_the_application_end_with_its_migrations(copied_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    """What the run reads after them it could not have read: a run that fails there, unforeseen, kept both sides closed."""
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    pending(scene, tmp_path / "drizzle", "ALTER TABLE public.thing ADD COLUMN since text DEFAULT now()::text")
+    with scene.move.target.connect() as admin:
+        for setting in ("DateStyle = 'German'", "TimeZone = 'Asia/Tokyo'", "bytea_output = 'escape'", "search_path = 'public'"):
+            admin.execute(f"ALTER DATABASE {scene.move.target.database} SET {setting}".encode())
+    assert scene.cut_over()["migrations"] == ["0001_agents"]
+    assert scene.on_target(r"SELECT count(*) FROM public.thing WHERE since ~ '^\d\d\.\d\d\.\d\d\d\d .* JST$'") == [(30,)]
+
+
+def test_an_error_that_nobody_foresaw_opens_the_source_again(copied_scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = copied_scene(STRUCTURE, "thing", "line")
+
+    def fail(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(scene.switch, "to_target", fail)
+    with pytest.raises(ClarityError, match=r"(?s)NotImplementedError.*The source is live again"):
+        scene.cut_over()
+    scene.on_source("UPDATE public.thing SET n = 0 WHERE id = 1")
