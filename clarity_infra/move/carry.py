@@ -271,9 +271,8 @@ def _deferrable(connection: psycopg.Connection, tables: Iterable[Name]) -> Itera
 
     Takes ACCESS EXCLUSIVE on the tables that have such keys, so readers wait for the end of the transaction.
     """
-    names = list(tables)
-    found = connection.execute(query("carry_foreign_keys"), listed(names)).fetchall()
-    owner_of = owners(connection, names)
+    found = connection.execute(query("carry_foreign_keys"), listed(tables)).fetchall()
+    owner_of = owners(connection, dict.fromkeys(Name(schema, table) for schema, table, _ in found))
 
     def alter(clause: LiteralString) -> None:
         for schema, table, constraint in found:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from sandbox.postgres import Server
 from tests.cutover.scene import Scene
 
 STRUCTURE = """
@@ -35,3 +38,45 @@ def test_values_of_every_type_are_exchanged(copied_scene: Callable[..., Scene]) 
     after = scene.on_target("SELECT id, account::text FROM public.account ORDER BY id")
     scene.go_back()
     assert scene.on_source("SELECT id, account::text FROM public.account ORDER BY id") == after
+
+
+CYCLE = """
+CREATE TABLE public.part (id integer, day date, other integer, of date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+CREATE TABLE public.part_1 PARTITION OF public.part FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE public.part_2 PARTITION OF public.part FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+ALTER TABLE public.part ADD FOREIGN KEY (other, of) REFERENCES public.part (id, day);
+"""
+
+
+def test_rows_of_partitions_that_refer_to_each_other(copied_scene: Callable[..., Scene]) -> None:
+    """Their foreign keys are the whole table's, which is what has to be altered."""
+    scene = copied_scene(CYCLE, "part", "part_1", "part_2")
+    scene.cut_over()
+    scene.on_target("INSERT INTO public.part VALUES (1, '2024-03-03'); INSERT INTO public.part VALUES (2, '2025-03-03', 1, '2024-03-03')")
+    scene.on_target("UPDATE public.part SET other = 2, of = '2025-03-03' WHERE id = 1")
+    scene.go_back()
+    assert scene.on_source("SELECT id, other FROM public.part ORDER BY id") == [(1, 2), (2, 1)]
+    assert scene.on_source("SELECT DISTINCT condeferrable FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text ~ 'part'") == [
+        (False,)
+    ]
+
+
+FOLDED = """
+CREATE COLLATION public.folded (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE public.code (code text COLLATE public.folded NOT NULL, n integer);
+CREATE UNIQUE INDEX ON public.code (code COLLATE "C");
+CREATE TABLE public.folds (code text COLLATE public.folded PRIMARY KEY, n integer);
+INSERT INTO public.code VALUES ('a', 1), ('A', 2), ('b', 3); INSERT INTO public.folds VALUES ('a', 1), ('b', 2);
+"""
+
+
+@pytest.mark.pg15
+def test_an_index_that_tells_more_apart_than_its_column_is_no_key(copied_scene: Callable[..., Scene], server15: Server) -> None:
+    """Looked up by it, one row was two."""
+    scene = copied_scene(FOLDED, "code", "folds", on=server15)
+    scene.cut_over()
+    scene.on_target("UPDATE public.code SET n = 20 WHERE code COLLATE \"C\" = 'A'; DELETE FROM public.code WHERE n = 3")
+    scene.on_target("UPDATE public.folds SET code = 'A' WHERE code = 'a'")
+    scene.go_back()
+    assert scene.on_source("SELECT code, n FROM public.code ORDER BY n") == [("a", 1), ("A", 20)]
+    assert scene.on_source("SELECT code, n FROM public.folds ORDER BY n") == [("A", 1), ("b", 2)]

@@ -22,6 +22,12 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text,
            AND NOT EXISTS (SELECT 1 FROM unnest(x.indkey::smallint[]) WITH ORDINALITY AS k(attnum, position)
                              JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
                             WHERE k.position <= x.indnkeyatts AND NOT a.attnotnull)
+           -- values that the index tells apart, and the column's own collation takes for equal, are no key to look a row up by
+           AND NOT EXISTS (SELECT 1 FROM ROWS FROM (unnest(x.indkey::smallint[]), unnest(x.indcollation::oid[]))
+                                         WITH ORDINALITY AS k(attnum, collation_oid, position)
+                             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+                             JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+                            WHERE k.position <= x.indnkeyatts AND k.collation_oid <> a.attcollation)
          ORDER BY x.indisprimary DESC, x.indnkeyatts, i.relname COLLATE "C"
          LIMIT 1)
   FROM pg_catalog.pg_class c
