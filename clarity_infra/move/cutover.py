@@ -32,7 +32,7 @@ from clarity_infra.move.migrations import Migrations
 from clarity_infra.move.model import Move, MoveSet, Progress, Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.proof import Proof
-from clarity_infra.move.sequences import for_here, read_sequences, set_sequences
+from clarity_infra.move.sequences import ahead, for_here, read_sequences, set_sequences
 from clarity_infra.move.shape import Shape, columns, shapes
 from clarity_infra.move.state import CUT_OVER, ENDS, FENCED, LIFTED, MIGRATED, OPENED, SENT_ON
 from clarity_infra.move.verify import ONLY_IN_TARGET, compare_structure, read_present
@@ -427,11 +427,18 @@ class _CutOver:
     def open_target(self) -> None:
         """The application is sent to the target, which holds everything: it may write there."""
         way = self.way
+        self._catch_up_sequences(way.tracker or way.target)
         with way.target.transaction():
             self.proof.watch(self._rewritten)
             fence.take_out_of_force(way.target, way.move.stack)
             way.target_journal.append(OPENED, way.run, fenced=self.proof.fence)
         self._send_clients_on()
+
+    def _catch_up_sequences(self, target: psycopg.Connection) -> None:
+        """Whoever asks a sequence for a number, and writes the row later, is kept out by no lock and no fence."""
+        sequences = self.way.moved.sequences
+        with target.transaction():
+            set_sequences(target, ahead(target, sequences, read_sequences(self.way.source, sequences)))
 
     def _give_up(self, error: Exception) -> ClarityError:
         """Lifts the fence again, provided that the application is still sent to the source and the target was never opened."""

@@ -45,6 +45,21 @@ def sequences_of_other(connection: psycopg.Connection[Any], sequences: Iterable[
     return found
 
 
+def ahead(connection: psycopg.Connection[Any], sequences: Iterable[Sequence], values: Mapping[Name, State]) -> dict[Name, State]:
+    """Those of the other side's `values` that have come further than what gives out the values here."""
+    counterparts = _counterparts(connection, sequences)
+    states = _states(connection, {here for _, here, _ in counterparts})
+
+    def further(a: State, b: State, ascending: bool) -> bool:
+        return (
+            (a.last_value, a.is_called) > (b.last_value, b.is_called)
+            if ascending
+            else (-a.last_value, a.is_called) > (-b.last_value, b.is_called)
+        )
+
+    return {here: values[other] for other, here, ascending in counterparts if further(values[other], states[here], ascending)}
+
+
 def for_here(connection: psycopg.Connection[Any], sequences: Iterable[Sequence], values: Mapping[Name, State]) -> dict[Name, State]:
     """Where whatever gives out the values here has to stand, in a database that may have been migrated: as the other side's sequences."""
     return {here: values[other] for other, here, _ in _counterparts(connection, sequences)}

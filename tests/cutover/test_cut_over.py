@@ -257,3 +257,17 @@ def no_write_is_lost(scene: Scene) -> None:
     assert not writer.problems
     assert rows == {key: text for key, text in writer.last.items() if text is not None}
     scene.on_target("INSERT INTO public.requests (request_id) VALUES ('next')")
+
+
+def test_numbers_that_were_taken_from_a_sequence_meanwhile_are_not_given_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may ask for a number and write the row later, on the other side by then."""
+    taken: list[int] = []
+
+    def ask(point: str) -> None:
+        if point in ("rest carried", "fence committed", "switched"):
+            taken.extend(row[0] for row in scene.on_source("SELECT nextval('public.requests_id_seq') FROM generate_series(1, 5)"))
+
+    monkeypatch.setattr(faults, "fault", ask)
+    scene.cut_over()
+    assert len(taken) == 15
+    assert scene.on_target("SELECT nextval('public.requests_id_seq')") == [(max(taken) + 1,)]
