@@ -128,6 +128,10 @@ MUTATIONS = {
     "a fillfactor": ("ALTER TABLE public.options SET (fillfactor = 70)", "table public.options: its options"),
     "a TOAST option": ("ALTER TABLE public.options RESET (toast.autovacuum_enabled)", "table public.options: its options of TOAST"),
     "an unlogged table logged": ("ALTER TABLE public.unlogged SET LOGGED", "table public.unlogged: its persistence"),
+    "a rule that takes writes away": (
+        "CREATE RULE lost AS ON INSERT TO public.triggered DO INSTEAD NOTHING",
+        "rule lost on public.triggered: it is in the target only",
+    ),
     "a trigger disabled": ("ALTER TABLE public.triggered DISABLE TRIGGER a_on", "trigger a_on on public.triggered: its enabled"),
     "a trigger no more ALWAYS": ("ALTER TABLE public.triggered ENABLE TRIGGER b_always", "trigger b_always on public.triggered: its enabled"),
     "a trigger dropped": ("DROP TRIGGER e_off ON public.triggered", "trigger e_off on public.triggered: it is missing"),
