@@ -27,6 +27,7 @@ from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.copy import copy
 from clarity_infra.move.crossing import PATIENCE_MS, told
 from clarity_infra.move.cutover import raise_source_fence
+from clarity_infra.move.discard import ties
 from clarity_infra.move.faults import reach
 from clarity_infra.move.journal import Entry, Journal, exclusive
 from clarity_infra.move.model import Move, MoveSet, Progress
@@ -40,6 +41,9 @@ from clarity_infra.move.tools import Tools, find_tools
 
 # How long (milliseconds) the drop waits for readers of the old tables.
 LOCK_TIMEOUT_MS = 10_000
+
+# The catalog pg_class by its OID, which is the same in every database.
+_RELATIONS = 1259
 
 _DROPS = {
     "table": sql.SQL("DROP TABLE"),
@@ -341,11 +345,18 @@ def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[
     found = source.execute(query("cleanup_objects"), {"classids": [c for c, _ in members], "objids": [o for _, o in members]}).fetchall()
     rows = [(classid, objid, kind, identity, Owner(role, inherited)) for classid, objid, kind, identity, role, inherited in found]
     tables = {identity: owner for _, _, kind, identity, owner in rows if kind == "table"}
-    _drop_tables(source, move_set, tables)
-    dropped = [f"table {identity}" for identity in tables]
-    left = [row for row in rows if row[2] != "table"]
-    kept = _kept(source, move_set, left)
-    left = [row for row in left if row[:2] not in {thing for thing, _ in kept}]
+    kept = _kept(source, move_set, [row for row in rows if row[2] != "table"])
+    left = [row for row in rows if row[:2] not in {thing for thing, _ in kept}]
+    dropped: list[str] = []
+    try:
+        with source.transaction():
+            _drop_tables(source, move_set, tables)
+        dropped = [f"table {identity}" for identity in tables]
+        left = [row for row in left if row[2] != "table"]
+    except Refused:  # a function or type of the set may need a table, and another table it
+        for table, statement in ties(source, members):
+            with acting_as(source, tables[table]):
+                source.execute(statement.encode())
     while left:
         stuck = []
         for classid, objid, kind, identity, owner in left:
@@ -368,10 +379,17 @@ def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[
 def _kept(
     source: psycopg.Connection[Any], move_set: MoveSet, rows: Sequence[tuple[int, int, str, str, Owner]]
 ) -> list[tuple[tuple[int, int], str]]:
-    """What is moved and stays in the source too, because something that stays uses it, and what that itself needs."""
-    shared = [(row[0], row[1]) for row in rows if any(text.startswith(f"{row[2]} {row[3]} is used by") for text in move_set.shared)]
-    found = source.execute(query("cleanup_needed"), {"classids": [c for c, _ in shared], "objids": [o for _, o in shared]}).fetchall()
-    needed = {(classid, objid) for classid, objid in found}
+    """What is moved and stays in the source too, because something that stays uses it, and what that itself needs.
+
+    What needs one of the tables cannot stay without it.
+    """
+    tables = {(_RELATIONS, table.oid) for table in move_set.tables}
+    needed: set[tuple[int, int]] = set()
+    for classid, objid, kind, identity, _ in rows:
+        if any(text.startswith(f"{kind} {identity} is used by") for text in move_set.shared):
+            found = {(c, o) for c, o in source.execute(query("cleanup_needed"), {"classids": [classid], "objids": [objid]}).fetchall()}
+            if not found & tables:
+                needed |= found
     return [((classid, objid), f"{kind} {identity}") for classid, objid, kind, identity, _ in rows if (classid, objid) in needed]
 
 

@@ -112,9 +112,15 @@ def discard(target: psycopg.Connection[Any], move: Move, progress: Progress) -> 
         as_owner = [(kind, identity) for _, _, kind, identity in found if kind not in ("extension", "schema")]
         target.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(move.owner)))
         tables = [identity for kind, identity in as_owner if kind == "table"]
-        if tables:
-            _drop(target, "table", tables)
-        _drop_all(target, [(kind, identity) for kind, identity in as_owner if kind != "table"])
+        try:
+            with target.transaction():
+                if tables:
+                    _drop(target, "table", tables)
+                _drop_all(target, [(kind, identity) for kind, identity in as_owner if kind != "table"])
+        except Refused:  # a function or type of the set may need a table, and another table it
+            for _, statement in ties(target, objects):
+                target.execute(statement.encode())
+            _drop_all(target, as_owner)
         target.execute("SET LOCAL ROLE NONE")
         _drop_all(target, [(kind, identity) for _, _, kind, identity in found if kind == "extension"])
         schemas = [identity for _, _, kind, identity in found if kind == "schema"]
@@ -125,6 +131,15 @@ def discard(target: psycopg.Connection[Any], move: Move, progress: Progress) -> 
         Journal(target, move.stack).append(DISCARDED, made.run, objects=len(found))
     if found:
         progress(f"An earlier copy was removed from {move.target.label()} ({len(tables)} tables).")
+
+
+def ties(connection: psycopg.Connection[Any], objects: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+    """What ties the tables of these objects to each other and to functions that may need them: (table, statement that lets go).
+
+    A policy that calls a function of the table's own rows, say: neither table nor function can be dropped while it is there.
+    """
+    rows = connection.execute(query("drop_ties"), {"classids": [c for c, _ in objects], "objids": [o for _, o in objects]}).fetchall()
+    return [(str(table), str(statement)) for table, statement in rows]
 
 
 def objects_of(entry: Entry) -> list[tuple[int, int]]:

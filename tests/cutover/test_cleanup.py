@@ -121,6 +121,23 @@ def test_what_a_body_names_is_kept_with_all_it_needs(scene: Scene, tmp_path: Pat
     assert "log" in relations(scene)
 
 
+def test_functions_and_types_that_need_a_table_go_with_the_tables_that_need_them(scene: Scene, tmp_path: Path) -> None:
+    for run in (scene.on_source, scene.on_target):
+        run(
+            "CREATE FUNCTION public.fine(public.log) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1.line IS NOT NULL';"
+            " CREATE FUNCTION public.shown(public.log) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT public.fine($1)';"
+            " CREATE POLICY p ON public.log USING (public.shown(log));"
+            " CREATE TYPE public.wrap AS (l public.log); ALTER TABLE public.audit ADD w public.wrap"
+        )
+    scene.cut_over()
+    evidence = cleaned_up(scene, tmp_path)
+    assert {"function public.fine(public.log)", "function public.shown(public.log)", "table public.log"} <= set(evidence["dropped"])
+    assert evidence["kept"] == []
+    assert relations(scene) == []
+    restore(scene.move, Path(evidence["backup"]), run=uuid.uuid4(), progress=scene.said.append)
+    assert "log" in relations(scene)
+
+
 def test_what_depends_on_the_set_stops_it_with_its_name(scene: Scene, tmp_path: Path) -> None:
     scene.cut_over()
     scene.on_source("CREATE VIEW public.theirs AS SELECT id FROM public.requests")
