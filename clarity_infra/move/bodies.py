@@ -107,16 +107,20 @@ class Bodies:
             self._known.setdefault((row["kind"], row["name"]), []).append(row)
         self._read = [(function, _named_in(function["prosrc"], self._known)) for function in functions]
 
-    def helpers(self, members: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    def helpers(self, members: Collection[tuple[int, int]], accepted: Collection[str]) -> dict[tuple[int, int], str]:
         """What is not of the set but named by a body that is, and can move with it; and who names each.
 
-        That are functions, types, text search configurations, sequences of no column, and extensions.
+        That are functions, types, text search configurations, sequences of no column, and extensions, but for those of a function that is
+        `accepted` as it is.
         """
         return {
             _id(row): f"{function['object']}, {_names(function)} it"
             for function, named in self._read
             for row in named
-            if _id(function) in members and row["helps"] and _id(row) not in members
+            if _id(function) in members
+            and row["helps"]
+            and _id(row) not in members
+            and not (row["extension"] and function["object"] in accepted)
         }
 
     def sharers(self, members: Collection[tuple[int, int]]) -> dict[tuple[int, int], str]:

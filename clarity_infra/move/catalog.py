@@ -286,7 +286,7 @@ def _closure(
         closure, outside = read(helpers)
         leave = [(row["classid"], row["objid"]) for row in outside if row["contype"] == "f" and row["object"] in accepted]
         left += leave
-        more = {thing: text for thing, text in bodies.helpers(closure.members).items() if thing not in refused}
+        more = {thing: text for thing, text in bodies.helpers(closure.members, accepted).items() if thing not in refused}
         if not leave and not more:
             break
         if leave:
@@ -448,6 +448,11 @@ _OBSTACLES = {
     "no usage": ("the source's admin may not use what is in it", "{detail}", False),
     "identity over default": (
         "it is an identity column that inherits a default, which no dump can make again",
+        "{detail}",
+        False,
+    ),
+    "identity range": (
+        "it counts beyond the type of its identity column, which no dump can make again",
         "{detail}",
         False,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -282,8 +283,17 @@ def _foreign(target: psycopg.Connection[Any], move_set: MoveSet, ours: list[int]
     ]
 
 
+_NAMED_BY_BODY = re.compile(r"extension (\S+) is used by (.*), whose body names it", re.DOTALL)
+
+
+def _or_accept(function: str | None) -> str:
+    return f", or accept {function} if it works without" if function else ""
+
+
 def _extensions(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocker]:
     schema_of = {extension.name: extension.schema for extension in move_set.extensions}
+    # Where nothing but a body names it, the function can be accepted instead.
+    by_body = {match[1]: match[2] for text in move_set.shared if (match := _NAMED_BY_BODY.match(text))}
     blockers = []
     for name, schema, available, may_create in target.execute(query("preflight_extensions"), {"names": list(schema_of)}).fetchall():
         if schema == schema_of[name]:
@@ -302,7 +312,7 @@ def _extensions(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Bloc
                 Blocker(
                     f"extension {name}",
                     "the tables need it, and the target's server does not have it",
-                    "install its package on the target's server",
+                    f"install its package on the target's server{_or_accept(by_body.get(name))}",
                     can_accept=False,
                 )
             )
@@ -311,7 +321,7 @@ def _extensions(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Bloc
                 Blocker(
                     f"extension {name}",
                     f'the tables need it, and "{target.info.user}" may not create it in the target',
-                    f"ask for: CREATE EXTENSION {quoted(name)} in database {quoted(target.info.dbname)}",
+                    f"ask for: CREATE EXTENSION {quoted(name)} in database {quoted(target.info.dbname)}{_or_accept(by_body.get(name))}",
                     can_accept=False,
                 )
             )

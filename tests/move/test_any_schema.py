@@ -387,6 +387,12 @@ REFUSED = {
         'column public.t."r r"',
         None,
     ),
+    "an identity whose sequence counts beyond its column": (
+        "CREATE TABLE t (id integer GENERATED ALWAYS AS IDENTITY); ALTER SEQUENCE t_id_seq AS bigint MAXVALUE 5000000000;"
+        " INSERT INTO t DEFAULT VALUES",
+        "sequence public.t_id_seq",
+        None,
+    ),
     "an operator class": (
         "CREATE OPERATOR CLASS mine FOR TYPE integer USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,"
         " FUNCTION 1 btint4cmp(integer, integer); CREATE TABLE t (a integer); CREATE INDEX i ON t (a mine)",

@@ -285,6 +285,25 @@ def test_an_extension_that_the_admin_may_not_create(scene: Scene) -> None:
     assert objects == ["extension earthdistance"]
 
 
+def test_an_extension_that_only_a_body_names_can_be_done_without(scene: Scene) -> None:
+    with scene.on_source(superuser=True) as source:
+        source.execute("CREATE EXTENSION dblink")
+    scene.run_source(
+        "CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t VALUES (1); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.id < 0 THEN PERFORM dblink_exec('', ''); END IF; RETURN NEW; END $$;"
+        " CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()"
+    )
+    (blocker,) = survey(scene.move("t")).blockers
+    assert blocker.object == "extension dblink"
+    assert blocker.remedy.endswith(", or accept function public.f() if it works without")
+    scene.copy("t", accept=("function public.f()",))
+    with scene.on_target() as target:
+        assert target.execute("SELECT 1 FROM pg_extension WHERE extname = 'dblink'").fetchall() == []
+    with scene.on_target(superuser=True) as target:
+        target.execute("CREATE EXTENSION dblink")
+    scene.copy("t", accept=("function public.f()",))
+
+
 def test_a_collation_and_a_role_that_the_target_lacks(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.run_source(SCHEMA)
     move = scene.move("a", "b")

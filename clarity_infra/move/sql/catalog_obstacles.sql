@@ -121,6 +121,19 @@ SELECT 'identity over default', 'column ' || i.identity,
                      JOIN pg_catalog.pg_attribute u ON u.attrelid = h.inhparent AND u.attname = a.attname AND u.attnum > 0 AND u.atthasdef
                     WHERE h.inhrelid = a.attrelid))
 UNION ALL
+-- a dump makes an identity column's sequence with the column's type, which has no room for these bounds
+SELECT 'identity range', 'sequence ' || i.identity,
+       pg_catalog.format('ALTER SEQUENCE %%s AS %%s NO MINVALUE NO MAXVALUE', i.identity, pg_catalog.format_type(a.atttypid, NULL))
+  FROM pg_catalog.pg_sequence q
+  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = q.seqrelid AND d.deptype = 'i'
+                             AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = ANY (%(tables)s::oid[])
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.atttypid <> q.seqtypid
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, q.seqrelid, 0) AS i
+ CROSS JOIN LATERAL (SELECT CASE a.atttypid WHEN 'smallint'::regtype THEN 32767 WHEN 'integer'::regtype THEN 2147483647 END::bigint) AS t(most)
+ WHERE q.seqmax > t.most AND q.seqmax <> CASE q.seqtypid WHEN 'integer'::regtype THEN 2147483647 ELSE 9223372036854775807 END
+    OR q.seqmin < -t.most - 1 AND q.seqmin <> CASE q.seqtypid WHEN 'integer'::regtype THEN -2147483648 ELSE -9223372036854775808 END
+    OR q.seqstart NOT BETWEEN -t.most - 1 AND t.most
+UNION ALL
 -- the server took the parents one after another; made with all of them at once, the child is refused
 SELECT 'parents disagree', 'column ' || i.identity,
        pg_catalog.format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I SET %%s', n.nspname, c.relname, a.attname,
