@@ -13,6 +13,9 @@ from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 from clarity_infra.hyperdrive_api import Hyperdrive
 from clarity_infra.resources.base import ClarityProvider, Properties, failure, same, without_provider
 
+# What is made by its name, and what each is called in the configuration.
+_NAMES = {"database": "database", "target": "the target's server", "roles": "user or readWriteRole"}
+_OTHER_NAMES = "for other names run `pulumi destroy` with the old ones, then `pulumi up` with the others"
 # How a claim names a Hyperdrive config that existed before: by its ID.
 ADOPTED = "adopted "
 # Seconds that Cloudflare's answer may take at a preview.
@@ -24,7 +27,8 @@ _PASSWORDS = ("passwordRevision", "passwordForm", "readWriteLogin")
 class ClaimProvider(ClarityProvider):
     """Recorded before anything is made, so that from then on what exists is known to be this stack's.
 
-    At preview: refuses a database or role that somebody else made, and a change of names, tables or source once data was copied.
+    At preview: refuses a database or role that somebody else made, a change of their names, and one of tables or source once data was
+    copied.
     """
 
     compared = (
@@ -96,15 +100,10 @@ def _changed(olds: Properties, news: Properties) -> list[CheckFailure]:
 
     elsewhere = any(map(differs, ("database", "target")))
     if not news.get("copied") and not (elsewhere and olds.get("copying")):
-        return []
+        return _renamed([told for key, told in _NAMES.items() if differs(key)])
     raised = float(news.get("revision") or 0) > float(olds.get("revision") or 0) and not news.get("live")
     by_revision = {"tables": "tables", "tracking": "trackingTable", "source": "the source"}
-    by_nothing = {
-        "database": "database",
-        "target": "the target's server",
-        "roles": "user or readWriteRole",
-        "hyperdrive": "the Hyperdrive config",
-    }
+    by_nothing = {**_NAMES, "hyperdrive": "the Hyperdrive config"}
     fixed = by_nothing if raised else {**by_revision, **by_nothing}
     changed = [key for key in fixed if differs(key)]
     told = [fixed[key] for key in changed]
@@ -112,7 +111,9 @@ def _changed(olds: Properties, news: Properties) -> list[CheckFailure]:
         told.append("copyRevision")
     if not told:
         return []
-    remedy = "set the configuration back, or go back to stage provision first, with the old names"
+    remedy = f"set the configuration back; {_OTHER_NAMES}"
+    if any(key == "hyperdrive" for key in changed):
+        remedy = "set the configuration back, or go back to stage provision first, with the old one"
     if news.get("live"):
         remedy = "the application lives in the new database now: set the configuration back"
     elif not any(key in by_nothing for key in changed):
@@ -123,6 +124,14 @@ def _changed(olds: Properties, news: Properties) -> list[CheckFailure]:
             f"{', '.join(told)} changed after the data was copied. Nothing was changed. What to do: {remedy}.",
         )
     ]
+
+
+def _renamed(told: list[str]) -> list[CheckFailure]:
+    """Names of what was made are what grants and settings find it by, to take themselves back: they end with it, or never."""
+    if not told:
+        return []
+    text = f"{', '.join(told)} changed after they were made. Nothing was changed. What to do: set the configuration back; {_OTHER_NAMES}."
+    return [CheckFailure("database", text)]
 
 
 def _taken_later(olds: Properties, news: Properties) -> list[CheckFailure]:

@@ -9,6 +9,7 @@ from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from clarity_infra.autovacuum import let_go
 from clarity_infra.database_settings import audit, reset_settings
+from clarity_infra.errors import ConfigurationError
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
 
 
@@ -27,8 +28,12 @@ class DatabaseSettingsProvider(ClarityProvider):
         return UpdateResult(self._set(_news, _olds if stays else {}))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        target = self.settings(str(_props["stack"])).target
-        reset_settings(target, sorted(_names(_props)), extension=_extension(_props))
+        target = self.settings(str(_props["stack"])).maintenance.with_database(str(_props["database"]))
+        try:
+            reset_settings(target, sorted(_names(_props)), extension=_extension(_props))
+        except ConfigurationError as error:
+            if "does not exist" not in error.what:  # dropped by hand, and its settings with it
+                raise
         let_go(target, say)  # the database itself is dropped next
 
     def _set(self, props: Properties, olds: Properties) -> Properties:
