@@ -18,24 +18,12 @@ from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError
 from clarity_infra.move.model import Progress
 from clarity_infra.move.names import quoted
+from clarity_infra.move.queries import query
 
 # Seconds. A worker lets go of a table when somebody has waited for it for a deadlock_timeout (1 s by default), and goes on to the next.
 PATIENCE = 60.0
 _LOCK_TIMEOUT = "5s"
 _LOOK = 0.2
-
-# A worker has no user; its tables can be seen by everybody in pg_locks, its own row in pg_stat_activity only in part.
-_WORKERS = """
-SELECT a.pid,
-       pg_catalog.array_agg(ARRAY[n.nspname::text, c.relname::text])
-           FILTER (WHERE c.relkind = 'r' AND l.mode = 'ShareUpdateExclusiveLock')
-FROM pg_catalog.pg_stat_activity AS a
-LEFT JOIN pg_catalog.pg_locks AS l ON l.pid = a.pid AND l.locktype = 'relation' AND l.database = a.datid
-LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
-LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NULL
-GROUP BY a.pid
-"""
 
 
 def let_go(database: Endpoint, progress: Progress, *, patience: float = PATIENCE) -> None:
@@ -53,7 +41,7 @@ def let_go(database: Endpoint, progress: Progress, *, patience: float = PATIENCE
         if _may_end_workers(connection):
             return
         until, told = time.monotonic() + patience, False
-        while workers := connection.execute(_WORKERS).fetchall():
+        while workers := connection.execute(query("autovacuum_workers")).fetchall():
             if time.monotonic() > until:
                 raise ClarityError(
                     f"Autovacuum is at work in {database.label()} and does not let go, and {quoted(database.user)} may not end it.",
