@@ -150,6 +150,10 @@ MUTATIONS = {
         'constraint "to an index" on public.child: its comment',
     ),
     "a comment on a type lost": ("COMMENT ON TYPE public.mood IS NULL", "type public.mood: its comment"),
+    "a comment on a text search configuration lost": (
+        "COMMENT ON TEXT SEARCH CONFIGURATION public.plain_words IS NULL",
+        "text search configuration public.plain_words: its comment",
+    ),
     "an owner of a table": ("ALTER TABLE public.empty OWNER TO postgres", 'table public.empty: it belongs to "postgres"'),
     "an owner of a type": ("ALTER TYPE public.mood OWNER TO postgres", 'type public.mood: it belongs to "postgres"'),
     "an owner of a function": ("ALTER FUNCTION public.quiet() OWNER TO postgres", 'function public.quiet(): it belongs to "postgres"'),

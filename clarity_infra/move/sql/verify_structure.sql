@@ -275,7 +275,8 @@ SELECT i.type || ' ' || i.identity, f.aspect, f.value
     ('conversion', (SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_encoding_to_char(c.conforencoding),
                              pg_catalog.pg_encoding_to_char(c.contoencoding), c.conproc::regproc, CASE WHEN c.condefault THEN 'default' END)
                       FROM pg_catalog.pg_conversion c WHERE m.classid = 'pg_catalog.pg_conversion'::regclass AND c.oid = m.objid)),
-    ('comment', pg_catalog.obj_description(m.objid, m.classid::regclass::text))
+    -- by its OID: the catalog's name as a text comes in quotes here
+    ('comment', (SELECT x.description FROM pg_catalog.pg_description x WHERE x.classoid = m.classid AND x.objoid = m.objid AND x.objsubid = 0))
  ) AS f(aspect, value)
  WHERE m.classid IN ('pg_catalog.pg_operator'::regclass, 'pg_catalog.pg_opclass'::regclass, 'pg_catalog.pg_opfamily'::regclass,
                      'pg_catalog.pg_cast'::regclass, 'pg_catalog.pg_ts_config'::regclass, 'pg_catalog.pg_ts_dict'::regclass,
