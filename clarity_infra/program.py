@@ -78,6 +78,7 @@ def way_back_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "hyperdrive": _unknown() if found.unseen else json.dumps(_lasting(found.hyperdrive), sort_keys=True) if found.hyperdrive else "",
         "copying": settings.at_least("copy") or _seen(found, found.copied),
         "switched": found.switched,
+        "pointed": found.pointed,
     }
 
 

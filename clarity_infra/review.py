@@ -47,6 +47,7 @@ class Review:
 
     `wanted` is the side that is to take them; `mark` identifies what was found where that is another side. `blind`: the databases
     could not be reached, so that nothing of all this is known. `unseen`: Cloudflare could not, so that its config is not known.
+    `pointed`: whether DATABASE_URL or Hyperdrive names the new database, `switched` whether they do or the rows are there.
     `ranges`: the addresses Cloudflare connects from; None where it does not connect from them.
     """
 
@@ -60,6 +61,7 @@ class Review:
     unseen: bool = False
     ranges: Ranges | None = None
     switched: bool = False
+    pointed: bool = False
     lines: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -104,13 +106,14 @@ def review(settings: Settings, *, preview: bool) -> Review:
         warning = f"{error.what} The rest of this preview stands; what would happen to the data cannot be told from here."
         side = _wanted(settings)
         told = (*cloudflare.warnings, warning)
-        return dataclasses.replace(cloudflare, switched=switched, side=side, wanted=side, warnings=told, blind=True)
+        return dataclasses.replace(cloudflare, switched=switched, pointed=switched, side=side, wanted=side, warnings=told, blind=True)
     return dataclasses.replace(
         found,
         hyperdrive=config,
         unseen=cloudflare.unseen,
         ranges=cloudflare.ranges,
         switched=switched or found.live,
+        pointed=switched,
         lines=(*found.lines, *_rotation(settings, config), *cloudflare.lines, *admitted.lines),
         warnings=(*cloudflare.warnings, *found.warnings, *admitted.warnings),
     )
@@ -190,10 +193,11 @@ def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     existing = existing_objects(settings, settings.maintenance)
     has_target = f'database "{settings.configuration.database}"' in existing
     found = status(settings.move, target_exists=has_target)
+    others = neighbours(settings.move, target_exists=has_target)
+    _refuse_database_of_another_stack(settings, found, others)
     _refuse_stage(settings, found)
     run = run_of(settings, found)
-    others = neighbours(settings.move, target_exists=has_target)
-    _refuse_what_is_another_stack_s(settings, found, run, others)
+    _refuse_source_of_another_stack(settings, run, others)
     if run == "clean up":
         _refuse_clean_up(settings)
     if run == "cut over" and found.stage == "copy":
@@ -260,14 +264,19 @@ def _sent_elsewhere(settings: Settings, found: Status, config: dict[str, Any] | 
     return tuple(told)
 
 
-def _refuse_what_is_another_stack_s(settings: Settings, found: Status, run: Run, others: Neighbours) -> None:
-    """Two stacks may share a server and a source; not a database that one of them fills, nor the moment of the cut-over."""
+def _refuse_database_of_another_stack(settings: Settings, found: Status, others: Neighbours) -> None:
+    """Two stacks may share a server and a source, not a database that one of them fills. What a renamed stack did is under its former name."""
     if others.copying and found.stage in ("", "provision"):
         raise Refused(
             f"{settings.target.label()} holds the tables of another stack, {_named(others.copying)}.",
             unchanged="Nothing was changed.",
-            remedy=f"give this one a database of its own, after which its roles are named: `pulumi config set {PROJECT}:database <name>`.",
+            remedy=f"give this one a database of its own, after which its roles are named: `pulumi config set {PROJECT}:database <name>`."
+            f" Where this is that stack, renamed, give it its name back: `pulumi stack rename {others.copying[0]}`.",
         )
+
+
+def _refuse_source_of_another_stack(settings: Settings, run: Run, others: Neighbours) -> None:
+    """Nor the moment of the cut-over."""
     if others.fencing and run == "cut over":
         raise Refused(
             f"The tables in {settings.source.label()} are not live: stack {_named(others.fencing)} moved the application to another database.",

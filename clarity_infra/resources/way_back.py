@@ -27,10 +27,12 @@ class WayBackProvider(ClarityProvider):
     """Keeps what `create` recorded; renews it only while the application is where it was."""
 
     def check(self, olds: Properties, news: Properties) -> CheckResult:
-        if news.get("switched") and not without_provider(olds):
+        if news.get("pointed", news.get("switched")) and not without_provider(olds):
             reason = (
                 "the application already uses the new database, and this stack's state does not know what it used before. Nothing was changed. "
-                "What to do: restore the stack's state (`pulumi stack import`), or point DATABASE_URL and Hyperdrive back first."
+                "What to do: restore the stack's state (`pulumi stack import`). Where it is lost: set adoptExisting, then DATABASE_URL and"
+                " Hyperdrive's origin to the old database, and run this command again at once: what they name is recorded, and the"
+                " application sent to the new one again. In between its writes are refused; none is lost."
             )
             # The engine shows the value of the property that failed, a secret too: it must not be the URL.
             return CheckResult(news, [CheckFailure("switched", reason)])

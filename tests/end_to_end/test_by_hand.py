@@ -81,6 +81,23 @@ def test_the_hyperdrive_config_is_deleted_and_another_takes_its_place(sandbox: S
     write(sandbox, "by another config")
 
 
+def test_the_state_is_lost_and_what_it_knew_is_told_again(sandbox: Sandbox) -> None:
+    engine = sandbox.engine
+    for command in (["rm", "--yes", "--force", "--preserve-config"], ["init"]):
+        line = [str(engine.cli), "--non-interactive", "stack", *command, "--stack", sandbox.stack]
+        subprocess.run(line, check=True, cwd=engine.project, env=dict(engine.environment), capture_output=True)
+    sandbox.configure(adoptExisting=True)
+    with pytest.raises(EngineError, match="does not know what it used before"):
+        sandbox.preview("cutover")
+    config, origin = facts.hyperdrive(sandbox), old_origin(sandbox)
+    body = {"name": config["name"], "caching": config["caching"], "origin_connection_limit": config["origin_connection_limit"]}
+    sandbox.app_env_path.write_text(sandbox.app_env_path.read_text().replace(sandbox.database_url, sandbox.application_url))
+    sandbox.cloudflare_api("PUT", f"{CONFIGS}/{config['id']}", {**body, "origin": origin})
+    sandbox.up("cutover")
+    assert facts.whereabouts(sandbox.database_url) == facts.whereabouts(facts.connection_string(sandbox)) == (USER, TARGET_DATABASE)
+    write(sandbox, "after the state was lost")
+
+
 def test_the_old_password_is_changed_and_nothing_is_closed_before_it_is_known(sandbox: Sandbox) -> None:
     literal = CHANGED.replace("'", "''")
     sandbox.psql(SOURCE_DATABASE, f"ALTER ROLE {APPLICATION_ROLE} PASSWORD '{literal}'")
@@ -96,7 +113,7 @@ def test_the_old_password_is_changed_and_nothing_is_closed_before_it_is_known(sa
     sandbox.up("cutover")  # which is what `destroy` knows of
     everything = written(sandbox, TARGET_DATABASE)
     sandbox.destroy()
-    assert len(everything) == 5
+    assert len(everything) == 6
     assert written(sandbox, SOURCE_DATABASE) == everything
     assert facts.whereabouts(facts.connection_string(sandbox)) == (APPLICATION_ROLE, SOURCE_DATABASE)
     assert facts.whereabouts(sandbox.database_url) == (APPLICATION_ROLE, SOURCE_DATABASE)

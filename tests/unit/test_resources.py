@@ -308,6 +308,9 @@ class TestWayBack:
         # The engine prints the value of the property that failed, even a secret's (seen).
         assert result.failures[0].property == "switched"
         assert messages(WayBackProvider().check(self.OLDS, {**self.OLDS, "switched": True})) == []
+        # As the refusal says: pointed back by hand, the old values are there to be recorded, wherever the rows are.
+        assert messages(WayBackProvider().check({}, {**self.OLDS, "switched": True, "pointed": False})) == []
+        assert len(messages(WayBackProvider().check({}, {**self.OLDS, "switched": True, "pointed": True}))) == 1
 
     def test_what_a_preview_could_not_see_is_as_it_was_recorded(self) -> None:
         """Cloudflare did not answer: nothing is known, so nothing is said to change."""
