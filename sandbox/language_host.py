@@ -121,11 +121,11 @@ def _pass_on(stream: IO[bytes] | None, message: Callable[[bytes], Any], to: Simp
 def install(bin_dir: Path, cli: Path) -> list[str]:
     """Writes the executable `pulumi-language-python` into `bin_dir`, where the engine `cli` finds no real one.
 
-    The engine looks beside itself and on PATH. An executable written for a real one that has come since is removed.
-    Gives a line that says what is stood in for, or none.
+    The engine looks beside itself, which is not beside a link to it, and on PATH. An executable written for a real one that has come
+    since is removed. Gives a line that says what is stood in for, or none.
     """
     target = bin_dir / "pulumi-language-python"
-    folders = [cli.parent, *map(Path, filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)))]
+    folders = [cli.parent, cli.resolve().parent, *map(Path, filter(None, os.environ.get("PATH", os.defpath).split(os.pathsep)))]
     if any(os.access(folder / target.name, os.X_OK) and not _is_ours(folder / target.name) for folder in folders):
         if _is_ours(target):
             target.unlink()

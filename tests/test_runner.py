@@ -375,9 +375,11 @@ class TestBackground:
 
 class TestLanguageHost:
     def test_a_real_host_is_preferred_wherever_the_engine_looks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        ours, beside = tmp_path / "bin", tmp_path / "pulumi"
-        for folder in (ours, beside):
+        ours, beside, linked = tmp_path / "bin", tmp_path / "pulumi", tmp_path / "linked"
+        for folder in (ours, beside, linked):
             folder.mkdir()
+        (beside / "pulumi").touch()
+        (linked / "pulumi").symlink_to(beside / "pulumi")
         monkeypatch.setenv("PATH", f"{ours}:/usr/bin:/bin")
         target = ours / "pulumi-language-python"
         assert language_host.install(ours, beside / "pulumi")
@@ -386,8 +388,10 @@ class TestLanguageHost:
         real = beside / target.name
         real.write_text("#!/bin/sh\n")
         real.chmod(0o755)
-        assert language_host.install(ours, beside / "pulumi") == []
-        assert not target.exists()
+        for cli in (beside / "pulumi", linked / "pulumi"):
+            target.write_text(f"#!/bin/sh\n{language_host._MARK}\n")
+            assert language_host.install(ours, cli) == []
+            assert not target.exists()
 
 
 class TestReport:
