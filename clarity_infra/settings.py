@@ -394,6 +394,7 @@ class Settings:
             tracking=self.configuration.tracking_table,
             accept=self.configuration.accept,
             workers=self.configuration.workers,
+            maintenance=self.maintenance.database,
         )
 
     @property

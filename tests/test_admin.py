@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pulumi.dynamic.config import Config
 from clarity_infra import admin, scram
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ConfigurationError, Refused
+from clarity_infra.move.survey import survey
 from clarity_infra.resources.claim import ClaimProvider
 from clarity_infra.review import review
 from clarity_infra.settings import PROJECT, Settings
@@ -184,6 +186,26 @@ def test_a_server_that_refuses_verifiers_is_told_at_the_preview_of_a_later_passw
         assert "refuses a password that is given as a SCRAM verifier" in told.reason and "passwordForm plain" in told.reason
     for olds, news in ((scram_, scram_), (plain, {**plain, "passwordRevision": 2}), (scram_, {**plain, "passwordRevision": 2})):
         assert provider.check(olds, news).failures == []
+
+
+def test_a_server_without_a_database_named_postgres_serves_too(tmp_path: Path) -> None:
+    """The database an admin is given has another name at some providers, and is then the only one."""
+    server = Server(tmp_path / "server", settings=UNLOGGED_SPEED)
+    try:
+        server.start()
+        with server.connect() as root:
+            root.execute(sql.SQL("CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD {}").format(sql.Literal(PASSWORD)))
+            root.execute("CREATE DATABASE defaultdb OWNER boss")
+        with server.connect("defaultdb") as root:
+            root.execute("CREATE TABLE public.one (id int PRIMARY KEY); ALTER TABLE public.one OWNER TO boss")
+            root.execute("DROP DATABASE postgres WITH (FORCE)")
+        boss = Endpoint("127.0.0.1", server.port, "defaultdb", "boss", PASSWORD, sslmode="disable")
+        looked_at = settings(boss)
+        assert review(looked_at, preview=True).stage == ""
+        assert not survey(looked_at.move).target_exists
+        assert not survey(dataclasses.replace(looked_at.move, maintenance="")).target_exists
+    finally:
+        server.remove()
 
 
 def test_a_provider_that_is_known_to_refuse_them_is_warned_of() -> None:

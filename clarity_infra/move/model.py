@@ -19,6 +19,8 @@ class Move:
 
     Both endpoints log in as the admin of their server. `tracking` names Drizzle's table: "auto", "none" or "schema.table".
     `logins`: every role by which the application comes to act as the owner; where none is named, the owner logs in itself.
+    `maintenance` names a database that the target's server has before the target; where none is named, the source's does on its own server, and
+    `postgres`, which most servers have, on another.
     `accept` holds the object texts of blockers that are accepted; `workers` bounds the pairs of connections rows travel on.
     """
 
@@ -31,6 +33,13 @@ class Move:
     tracking: str = "auto"
     accept: tuple[str, ...] = ()
     workers: int = 4
+    maintenance: str = ""
+
+    @property
+    def before_target(self) -> Endpoint:
+        """The target's server as it is reached while the target does not exist."""
+        same_server = (self.source.host, self.source.port) == (self.target.host, self.target.port)
+        return self.target.with_database(self.maintenance or (self.source.database if same_server else "postgres"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -124,8 +124,8 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_impatient(move.source))
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
-        exists = _exists(move.target) if target_exists is None else target_exists
-        target = stack.enter_context(_impatient(move.target if exists else _maintenance(move.target)))
+        exists = _exists(move) if target_exists is None else target_exists
+        target = stack.enter_context(_impatient(move.target if exists else move.before_target))
         blockers, notes = preflight.check_servers(source, move.source, target, move_set, target_endpoint=move.target)
         if exists:
             made = last_made(target, move.stack)
@@ -164,14 +164,9 @@ def _impatient(endpoint: Endpoint) -> Iterator[psycopg.Connection[Any]]:
             ) from None
 
 
-def _maintenance(target: Endpoint) -> Endpoint:
-    """A database that every server has and everybody may connect to."""
-    return target.with_database("postgres")
-
-
-def _exists(target: Endpoint) -> bool:
-    with session(_maintenance(target), purpose="survey") as connection:
-        row = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", (target.database,)).fetchone()
+def _exists(move: Move) -> bool:
+    with session(move.before_target, purpose="survey") as connection:
+        row = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", (move.target.database,)).fetchone()
     return row is not None
 
 
