@@ -88,7 +88,7 @@ _ATTEMPT = re.compile(
     r"^(?:connection failed: )?connection to server at \".*?\"(?: \(.*?\))?, port \d+ failed: |^- host: .*?, hostaddr: '.*?': "
 )
 # How grave it is, in the server's own language, a colon and two spaces. https://github.com/postgres/postgres/blob/master/src/interfaces/libpq/fe-protocol3.c
-_SERVER_SAYS = re.compile(r"[^\s:]+:  (?P<text>.*)")
+_SERVER_SAYS = re.compile(r"[^\s:]+(?: \(FATAL\))?:  (?P<text>.*)")
 _WRONG_PASSWORD = re.compile(r"(?:password )?authentication failed|no password supplied")
 # SQLSTATEs 57P03 and 53300, of which libpq passes on the words alone.
 _NOT_NOW = re.compile(r"the database system is (?:starting up|shutting down|in recovery mode|not (?:yet )?accepting connections)")
@@ -98,6 +98,7 @@ _NOT_TAKEN = re.compile(r"invalid \w+ value:? \"")
 # A web server's answer, say, in plain text or where the answer to the question for TLS was to be.
 _NO_POSTGRESQL = re.compile(r"expected authentication request from server|invalid response to SSL negotiation")
 _TLS = re.compile(r"SSL|ssl|certificate|private key")
+_CERTIFICATE = re.compile(r"requires a valid client certificate|certificate authentication failed")
 _NO_HOST = re.compile(r"failed to resolve host|could not translate host name")
 
 # Every session of ours: no timeout of the server's or the database's may end a copy or a snapshot half way, names resolve only
@@ -322,6 +323,8 @@ class Endpoint:
         reasons = [_ATTEMPT.sub("", line).strip() for line in lines if line.strip() and not line.startswith("\t")] or ["no reason given"]
         refusal = next(filter(None, map(_SERVER_SAYS.match, reasons)), None)
         text = reasons[-1] if refusal is None else refusal["text"].rstrip(".")
+        if _CERTIFICATE.search(text):
+            return self._untrusted(_without_secret(text, self.password))
         if _WRONG_PASSWORD.search(text):
             return ConfigurationError(
                 f'{self.label()}: the server refused the password of "{self.user}".',
@@ -354,6 +357,12 @@ class Endpoint:
             remedy="check database, user and the server's pg_hba.conf.",
         )
 
+    def _untrusted(self, shown: str) -> ClarityError:
+        return ConfigurationError(
+            f"{self.label()}: no trusted TLS connection: {shown}",
+            remedy="check the host name, set sslRootCert to the CA of the server, or allowWeakTls to accept the risk.",
+        )
+
     def _not_reached(self, text: str) -> ClarityError:
         """libpq's own words, where no server said anything; a connection that broke, while TLS was agreed on or before, proves nothing."""
         shown = _without_secret(text, self.password)
@@ -364,10 +373,7 @@ class Endpoint:
                 remedy="check host and port.",
             )
         if _TLS.search(text) and not _NO_HOST.search(text) and "SYSCALL" not in text:
-            return ConfigurationError(
-                f"{self.label()}: no trusted TLS connection: {shown}",
-                remedy="check the host name, set sslRootCert to the CA of the server, or allowWeakTls to accept the risk.",
-            )
+            return self._untrusted(shown)
         if _NOT_TAKEN.search(text):
             return ConfigurationError(
                 f"{self.label()}: a parameter of the URL is not one that PostgreSQL takes: {shown.removeprefix('connection is bad: ')}.",

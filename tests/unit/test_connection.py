@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
+import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
@@ -217,6 +218,50 @@ def test_a_value_that_libpq_does_not_take_is_no_server_out_of_reach(parameter: s
     with pytest.raises(ConfigurationError, match="a parameter of the URL") as raised:
         Endpoint.from_url(url, name="X").connect()
     assert parameter.split("=", maxsplit=1)[0] in str(raised.value)
+
+
+REFUSALS = [
+    'FATAL:  no pg_hba.conf entry for host "192.0.2.9", user "u", database "d", SSL encryption',
+    'FATAL:  role "u_ssl certificate" does not exist',
+    'ВАЖНО:  роль "u" не существует',
+    '致命错误:  角色 "u" 不存在',
+    'ÖLÜMCÜL (FATAL):  "u" rolü yok',
+]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, text: str, host: str = "192.0.2.1") -> Endpoint:
+    def refuse(*_: object, **__: object) -> None:
+        raise psycopg.OperationalError(f'connection failed: connection to server at "{host}", port 5432 failed: {text}\n')
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    return Endpoint(host, 5432, "d", "u", PASSWORD)
+
+
+@pytest.mark.parametrize("said", REFUSALS)
+def test_a_refusal_is_told_as_one_in_whatever_words(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as a certificate that is not trusted, since TLS stands by then; nor, in the server's own language, as a server out of reach."""
+    with pytest.raises(ConfigurationError, match='refused the login of "u"') as raised:
+        failing(monkeypatch, said + "\nDETAIL:  more").connect()
+    assert raised.value.what.endswith(said.split(":  ")[1] + ".")
+    assert "allowWeakTls" not in str(raised.value)
+
+
+def test_a_host_s_name_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unreachable):
+        failing(monkeypatch, "Connection refused", host="ssl.certificate.example").connect()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "SSL error: certificate verify failed",
+        "FATAL:  connection requires a valid client certificate",
+        'FATAL:  certificate authentication failed for user "u"',
+    ],
+)
+def test_a_certificate_that_is_not_taken_is_told_as_one(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="no trusted TLS connection"):
+        failing(monkeypatch, said).connect()
 
 
 def test_a_server_without_room_for_a_session_refuses_no_login(server: Server, new_role: Callable[..., str]) -> None:
