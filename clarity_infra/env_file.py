@@ -10,6 +10,7 @@ import dataclasses
 import io
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
@@ -23,6 +24,7 @@ _VALUE = r"""(?P<value>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^\r\n]*?)"""
 _TAIL = r"""(?P<tail>[^\S\r\n]*(?:[^\S\r\n]\#[^\r\n]*)?(?:\r\n|\n|\r|$))"""
 
 _PRIVATE = 0o600
+_BOM = "\N{BYTE ORDER MARK}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,7 @@ class EnvFile:
         replace_whole(self.path, self.text.encode("utf-8", "surrogateescape"), mode=_PRIVATE)
 
     def _binding(self, key: str) -> Binding | None:
-        found = [binding for binding in parse_stream(io.StringIO(self.text)) if binding.key == key and not binding.error]
+        found = [binding for binding in self._bindings() if binding.key == key and not binding.error]
         if len(found) > 1:
             lines = " and ".join(str(binding.original.line) for binding in found)
             raise ConfigurationError(
@@ -108,10 +110,14 @@ class EnvFile:
             )
         return found[0] if found else None
 
+    def _bindings(self) -> Iterator[Binding]:
+        """What stands in the file after its byte order mark, which Windows' editors write and no reader takes for part of a name."""
+        return parse_stream(io.StringIO(self.text.removeprefix(_BOM)))
+
     def _around(self, binding: Binding) -> tuple[str, str]:
         """The text before the binding's own, and its own."""
-        before = ""
-        for other in parse_stream(io.StringIO(self.text)):
+        before = _BOM if self.text.startswith(_BOM) else ""
+        for other in self._bindings():
             if other.original.line == binding.original.line and other.key == binding.key:
                 break
             before += other.original.string

@@ -31,7 +31,7 @@ LINES = [
     "  DATABASE_URL=x",
     "",
 ]
-FRAMES = ["{}", "A=1\n{}", "# a comment\r\nA='x'\r\n\r\n{}", "A=1"]
+FRAMES = ["{}", "A=1\n{}", "# a comment\r\nA='x'\r\n\r\n{}", "A=1", "\ufeff{}", "\ufeffA=1\n{}"]
 
 
 @pytest.mark.parametrize("frame", FRAMES)
