@@ -156,7 +156,7 @@ def _parses_to(path: Path, text: str, wanted: dict[str, Any]) -> bool:
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     parse: Callable[[str], Any] = tomllib.loads if path.suffix == ".toml" else _parsed_jsonc
     try:
-        data = parse(text)
+        data = parse(text.removeprefix(_BOM))
     except ValueError as error:
         raise _refused(f"{path.name} cannot be understood: {error}", "correct the file; `npx wrangler deploy --dry-run` checks it") from None
     if not isinstance(data, dict):
@@ -170,7 +170,7 @@ def _parsed_jsonc(text: str) -> Any:
     def plain(match: re.Match[str]) -> str:
         return match[1] or " " + "\n" * match[0].count("\n")
 
-    return json.loads(_JSONC.sub(plain, text.removeprefix(_BOM)), object_pairs_hook=_without_twins)
+    return json.loads(_JSONC.sub(plain, text), object_pairs_hook=_without_twins)
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class TestWhatIsChanged:
             ("wrangler.json", json.dumps({"hyperdrive": [{"binding": "HYPERDRIVE", "id": OLD}]}), f'"id": "{OLD}"'),
             ("wrangler.jsonc", JSONC.replace("\n", "\r\n"), IN_JSONC),
             ("wrangler.jsonc", "\N{BYTE ORDER MARK}" + JSONC, IN_JSONC),
+            ("wrangler.toml", "\N{BYTE ORDER MARK}" + TOML, IN_TOML),
             ("wrangler.jsonc", JSONC.replace("clarity", "Klarheit für alle \N{SNOWMAN}"), IN_JSONC),
             ("wrangler.toml", TOML, IN_TOML),
             ("wrangler.toml", f'hyperdrive = [{{ binding = "HYPERDRIVE", id = "{OLD}" }}]', f'id = "{OLD}"'),
