@@ -38,6 +38,9 @@ _PLAIN_END = re.compile(r"^(error: )?an unhandled error occurred: program exited
 # Said by the engine of every plugin that stands on PATH, or is slow to end after all is done; it tells a reviewer nothing.
 _NOISE = re.compile(r"^(warning: |error: )?(using pulumi-\S+ from \$PATH at |Detected that \S+ exited prematurely)")
 
+# A state may be kept where a URL logs in, and GitHub hides no secret in a comment.
+_LOGIN = re.compile(r"://[^\s/@]+@")
+
 
 def marker(stack: str) -> str:
     """The first line of a stack's comment, by which the next run finds it again."""
@@ -50,10 +53,13 @@ def review(
     guard: Mapping[str, Any],
     *,
     drifted: Sequence[str] | None = None,
+    unheard: Sequence[str] = (),
     commit: str = "",
     run_url: str = "",
 ) -> str:
-    """The whole text. `guard` is what `python -m clarity_infra guard --json` answered; `drifted` what `drift` found, where it was asked for."""
+    """The whole text. `guard` is what `python -m clarity_infra guard --json` answered; `drifted` what `drift` found, where it was asked for;
+    `unheard` what the engine said where it ended before there was a preview.
+    """
     said = [found for found in preview.get("diagnostics") or [] if not _NOISE.match(str(found.get("message", "")))]
     failed = _texts(said, "error")
     errors = [text for text in failed if not _PLAIN_END.match(text)] or failed
@@ -61,7 +67,7 @@ def review(
         marker(stack),
         f"## {_verdict(guard, errors, preview, drifted)}: stack `{_inline(stack)}`",
         *_fenced("Not as it was left", list(drifted or [])),
-        *_guard_part(guard),
+        *(_fenced("There is no preview", unheard) or _guard_part(guard)),
         *_fenced("What is taken away", [str(found["text"]) for found in guard.get("taken_away") or []]),
         *(_fenced("Errors", errors)),
         *(_fenced("Warnings", _texts(said, "warning"))),
@@ -160,7 +166,7 @@ def _cut(text: str) -> str:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    """The preview; empty where the engine ended before it could say anything, of which the guard's answer tells."""
+    """The preview; empty where the engine ended before there was one."""
     try:
         found = json.loads(path.read_text())
     except ValueError:
@@ -170,6 +176,12 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _name(urn: str) -> str:
     return urn.rsplit("::", 1)[-1]
+
+
+def unheard(preview: Mapping[str, Any], said: str) -> list[str]:
+    """What the engine said beside a preview that it did not begin: no such stack, no passphrase, no way into the state."""
+    lines = [] if preview else [line for line in said.splitlines() if line.strip() and not _NOISE.match(line)]
+    return [_LOGIN.sub("://***@", line) for line in lines]
 
 
 def _type(step: Mapping[str, Any]) -> str:
@@ -196,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stack", default="")
     parser.add_argument("--guard", type=Path, help="the answer of `python -m clarity_infra guard --json`")
     parser.add_argument("--drift", type=Path, metavar="STATUS", help="the answer of `python -m clarity_infra status --json`")
+    parser.add_argument("--said", type=Path, help="what the engine said on stderr")
     parser.add_argument("--commit", default="")
     parser.add_argument("--run-url", default="")
     options = parser.parse_args(arguments)
@@ -206,10 +219,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         guard = json.loads(options.guard.read_text()) if options.guard else {}
         drifted = drift(preview, json.loads(options.drift.read_text())) if options.drift else None
+        lines = unheard(preview, options.said.read_text()) if options.said else []
     except (OSError, ValueError) as error:
         print(f"error: the preview or the guard's answer cannot be read: {type(error).__name__}", file=sys.stderr)
         return 2
-    print(review(options.stack, preview, guard, drifted=drifted, commit=options.commit, run_url=options.run_url), end="")
+    print(review(options.stack, preview, guard, drifted=drifted, unheard=lines, commit=options.commit, run_url=options.run_url), end="")
     return 3 if drifted else 0
 
 

@@ -82,11 +82,14 @@ def test_a_stack_that_is_not_there_leaves_its_reasons(checkout: Checkout, tmp_pa
     """After a destroy that took the stack as well the report of the run is still kept, and the rest says why it is missing."""
     folder = checkout.folder / ".clarity" / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gone-20260101T000000Z-destroy.html").write_text("<p>as it was</p>")
+    for name in ("gone", "gone-elsewhere"):
+        (folder / f"{name}-20260101T000000Z-destroy.html").write_text("<p>as it was</p>")
     gathered = checkout.run("evidence", str(tmp_path), stack="gone")
     assert gathered.returncode == 0, gathered.stderr
     assert "the stack has no outputs" in gathered.stderr
-    assert (tmp_path / "gone-20260101T000000Z-destroy.html").exists()
+    assert [path.name for path in tmp_path.glob("*.html")] == ["gone-20260101T000000Z-destroy.html"]
+    assert checkout.run("preview", str(checkout.review), stack="gone").returncode == 1
+    assert "### There is no preview\n\n```text\nerror: no stack named 'gone' found" in checkout.text
     assert json.loads((tmp_path / "status.json").read_text())["error"]
 
 

@@ -136,6 +136,17 @@ class TestCommandLine:
         assert "The preview failed" in text
         assert "This is not JSON" in text
 
+    def test_why_there_is_no_preview_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        noise, reason = "warning: using pulumi-language-python from $PATH at /opt", "error: no stack named 'dev' found"
+        (tmp_path / "said.txt").write_text(f"{noise}\n{reason}\nerror: open postgres://state:hunter2@db.example.com/state\n")
+        arguments = ["--said", str(tmp_path / "said.txt")]
+        assert main([*self.files(tmp_path, "", {"error": "This is not JSON"}), *arguments]) == 0
+        text = capsys.readouterr().out
+        assert f"### There is no preview\n\n```text\n{reason}\nerror: open postgres://***@db.example.com/state\n```" in text
+        assert "This is not JSON" not in text
+        assert main([*self.files(tmp_path, preview(step("update"))), *arguments]) == 0
+        assert reason not in capsys.readouterr().out
+
     def test_without_the_guard_s_answer_there_is_no_review(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(self.files(tmp_path, preview(), "")) == 2
         assert "cannot be read" in capsys.readouterr().err
