@@ -22,7 +22,7 @@ from clarity_infra.errors import ClarityError, ConfigurationError, Refused, Unre
 from clarity_infra.logins import logins
 from clarity_infra.move.back import would_lose
 from clarity_infra.move.cleanup import cleaned, restore
-from clarity_infra.move.status import status
+from clarity_infra.move.status import Status, status
 from clarity_infra.move.survey import survey
 from clarity_infra.move.verify import verify_move
 from clarity_infra.report.account import look
@@ -51,7 +51,22 @@ def _survey(settings: Settings, _: argparse.Namespace) -> Answer:
 
 def _verify(settings: Settings, options: argparse.Namespace) -> Answer:
     found = verify_move(settings.move, progress=_progress(options))
-    return 1 if found.differences else 0, found.text(), found.json()
+    if not found.differences:
+        return 0, found.text(), found.json()
+    now = status(settings.move, target_exists=True)
+    return 1, "\n".join([found.text(), *filter(None, [_expected(now)])]), found.json()
+
+
+def _expected(now: Status) -> str:
+    """Why two sides may differ and all be well: the one that takes writes has moved on."""
+    if now.side == "target":
+        return (
+            f"The application writes to the new database since {now.since:%Y-%m-%d %H:%M:%S %Z}: what was written and migrated there differs,"
+            " as it must. `status` tells how the cut-over was proved."
+        )
+    if now.copied is not None:
+        return "The application writes to the old database: what it wrote there since the copy differs until the cut-over has carried it."
+    return ""
 
 
 def _status(settings: Settings, _: argparse.Namespace) -> Answer:

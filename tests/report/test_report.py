@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from clarity_infra.__main__ import main
 from clarity_infra.errors import Refused
 from clarity_infra.report.account import Account, Event, Run, look, of_run
 from clarity_infra.report.bars import bars
@@ -120,6 +121,19 @@ class TestWhatItTells:
 
     def test_the_side_that_takes_writes(self, account: Account) -> None:
         assert "Writes are taken by the new database ." in Reader(page(account)).text
+
+    def test_the_command_line_says_why_the_sides_differ_now(
+        self, moved: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("OLD", moved.server.url(moved.source, moved.admin, PASSWORD))
+        monkeypatch.setenv("NEW", moved.server.url(moved.target, moved.admin, PASSWORD))
+        asked = ["verify", "--source", "OLD", "--target", "NEW", "--user", moved.user, "--quiet"]
+        assert main([*asked, "--stack", "tried"]) == 1  # of the migration that the cut-over applied
+        *differences, said = capsys.readouterr().out.splitlines()
+        assert "agent_type" in "".join(differences)
+        assert said.startswith("The application writes to the new database since 20")
+        assert main([*asked, "--stack", "another"]) == 1
+        assert "The application writes" not in capsys.readouterr().out
 
     def test_the_command_line_writes_it(self, moved: Environment, tmp_path: Path) -> None:
         done = subprocess.run(
