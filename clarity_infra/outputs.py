@@ -8,7 +8,7 @@ from typing import Any
 
 import pulumi
 
-from clarity_infra.texts import counted, duration, facts, size
+from clarity_infra.texts import TERMINAL, counted, duration, facts, size
 
 README = "Pulumi.README.md"
 """Shown by Pulumi Cloud beside the stack, with `${outputs.name}` filled in. https://www.pulumi.com/docs/iac/concepts/projects/stack-readme/"""
@@ -55,7 +55,7 @@ def page(
         found.append(("backup", str(cleanup["backup"])))
     found.append(("report", report([cleanup, cutover, copy])))
     found.append(("next", list(steps)))
-    return "\n".join(facts(found))
+    return "\n".join(facts(found, width=TERMINAL))
 
 
 def _rows_and_sizes(copy: Mapping[str, Any] | None) -> list[str]:

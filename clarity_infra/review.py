@@ -32,6 +32,7 @@ from clarity_infra.outlook import Run, Seen, outlook, run_of
 from clarity_infra.pooler import refuse_pooled
 from clarity_infra.session_settings import Login, differences
 from clarity_infra.settings import PROJECT, STAGES, Settings
+from clarity_infra.texts import facts
 
 # Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
 _PATIENCE_OF_PREVIEW = 5
@@ -163,7 +164,7 @@ def _admission(settings: Settings, ranges: Ranges | None) -> Review:
         return Review()
     configuration = settings.configuration
     text, is_warning = admission(settings.maintenance, ranges, configuration.database, configuration.user, patience=_PATIENCE_OF_UP)
-    return Review(warnings=(text,)) if is_warning else Review(lines=(f"who may connect: {text}",))
+    return Review(warnings=(text,)) if is_warning else Review(lines=("", *facts([("who may connect", text)])))
 
 
 def _reach(settings: Settings, seconds: int) -> None:

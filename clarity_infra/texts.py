@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-# What fits into a terminal and into a pull request's comment without being broken where nobody wants it.
-WIDTH = 110
+TERMINAL = 80
+"""Columns of a terminal that nobody made wider."""
+WIDTH = TERMINAL - 4
+"""Of these, what the engine leaves for what a program says, which it indents; it fits into a pull request's comment as well."""
 
 
 def size(count: float) -> str:
@@ -44,7 +46,7 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def facts(found: Iterable[tuple[str, str | Iterable[str]]]) -> list[str]:
+def facts(found: Iterable[tuple[str, str | Iterable[str]]], *, width: int = WIDTH) -> list[str]:
     """Label and text side by side, long texts broken at words and indented; a label with several lines stands at the first."""
     pairs = [(label, [text] if isinstance(text, str) else list(text)) for label, text in found]
     margin = max((len(label) for label, _ in pairs), default=0) + 3
@@ -53,7 +55,7 @@ def facts(found: Iterable[tuple[str, str | Iterable[str]]]) -> list[str]:
         broken = [
             part
             for text in texts
-            for part in textwrap.wrap(text, WIDTH - margin, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ") or [""]
+            for part in textwrap.wrap(text, width - margin, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ") or [""]
         ]
         lines += [f"{label + ':' if number == 0 else '':<{margin}}{part}".rstrip() for number, part in enumerate(broken)]
     return lines

@@ -11,7 +11,7 @@ import pytest
 
 from clarity_infra import outputs
 from clarity_infra.move.estimate import Span, comparing, copying, waiting
-from clarity_infra.texts import WIDTH, counted, duration, facts, size, table
+from clarity_infra.texts import TERMINAL, WIDTH, counted, duration, facts, size, table
 from sandbox.stack import PROJECT
 from tests.report.test_pace import BIG, NEVER, SMALL
 
@@ -64,7 +64,7 @@ def test_all_of_it_on_a_page() -> None:
         "next:                 try the application",
         "                      pulumi config set stage copy && pulumi up: go back",
     ]
-    assert all(len(line) <= WIDTH for line in shown.splitlines())
+    assert all(len(line) <= TERMINAL for line in shown.splitlines())
     assert "nothing yet" in outputs.page("provision", [], None, None, None)
     assert "proof:" not in outputs.page("copy", [], COPY, {"back": {"carried": {}}}, {})
 
