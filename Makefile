@@ -29,7 +29,7 @@ traffic: $(VENV)/.installed ## Send requests to the application while something 
 	@$(RUN) -m sandbox traffic $(TRAFFIC)
 
 clean: ## Stop the sandbox and remove it (the tools stay)
-	@if [ -d .sandbox ]; then $(MAKE) --no-print-directory $(VENV)/.installed && $(RUN) -m sandbox clean; fi
+	@if [ -d .sandbox ]; then $(MAKE) --no-print-directory --silent $(VENV)/.installed && $(RUN) -m sandbox clean; fi
 
 test: $(VENV)/.installed ## Run every test (PYTEST="-k name" for some)
 	@PULUMI_CLI="$$($(RUN) -m sandbox cli)" && export PULUMI_CLI && $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
