@@ -14,7 +14,7 @@ import sys
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from clarity_infra import guard, migration_url
 from clarity_infra.connection import Endpoint
@@ -40,8 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code, text, data = options.answer(options) if options.without_settings else options.answer(_settings(options), options)
     except ClarityError as error:
         code, text, data = 2 if isinstance(error, ConfigurationError | Unreachable) else 1, explain(error), {"error": explain(error)}
-    print(json.dumps(data, indent=2, default=str) if options.json else text, file=sys.stdout if code < 2 or options.json else sys.stderr)
+    _show(json.dumps(data, indent=2, default=str) if options.json else text, sys.stdout if code < 2 or options.json else sys.stderr)
     return int(code)
+
+
+def _show(text: str, where: TextIO) -> None:
+    """Prints to a reader that may have read enough, such as `head`. https://docs.python.org/3/library/signal.html#note-on-sigpipe"""
+    try:
+        print(text, file=where, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), where.fileno())
 
 
 def _survey(settings: Settings, _: argparse.Namespace) -> Answer:

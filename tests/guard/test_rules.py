@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +304,17 @@ class TestCommandLine:
         preview.write_text(json.dumps({"steps": [step]}))
         assert main(["guard", str(preview)]) == 0
         assert 'to be seen: the read-only role "clarity_ro"' in capsys.readouterr().out
+
+    def test_a_reader_that_has_read_enough_is_no_failure(self, tmp_path: Path) -> None:
+        (tmp_path / "preview.json").write_text('{"steps": [], "changeSummary": {}}')
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-m", "clarity_infra", "guard", str(tmp_path / "preview.json")]
+        try:
+            done = subprocess.run(command, cwd=Path(guard.__file__).parent.parent, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        finally:
+            os.close(writer)
+        assert (done.returncode, done.stderr) == (0, "")
 
     def test_nothing_to_do_passes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         preview = tmp_path / "preview.json"
