@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import psycopg
@@ -105,7 +105,13 @@ class Bodies:
             names = cursor.execute(query("catalog_names"), {"prefix": ours}).fetchall() if functions else []
         for row in names:
             self._known.setdefault((row["kind"], row["name"]), []).append(row)
-        self._read = [(function, _named_in(function["prosrc"], self._known)) for function in functions]
+        self._read: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+        for function in functions:  # each body is taken apart once: there may be many, and long ones
+            words = _words(function["prosrc"])
+            mentions = list(_mentions(words))
+            function["unread"] = _built_at_run_time(function["language"], words)
+            function["bare"] = {(kind, parts[0]) for kind, parts in mentions if len(parts) == 1}
+            self._read.append((function, _named_in(mentions, self._known)))
 
     def helpers(self, members: Collection[tuple[int, int]], accepted: Collection[str]) -> dict[tuple[int, int], str]:
         """What is not of the set but named by a body that is, and can move with it; and who names each.
@@ -139,7 +145,7 @@ class Bodies:
         callers = self._callers(members)
         for function, named in self._read:
             moves = _id(function) in members
-            if _built_at_run_time(function["language"], function["prosrc"]):
+            if function["unread"]:
                 unread[moves].append(function["object"])
             if moves and _id(function) in callers:
                 found += _while_loading(function, named, *callers[_id(function)])
@@ -199,8 +205,9 @@ def _left_apart(function: dict[str, Any], row: dict[str, Any], *, moves: bool, o
 def _while_loading(function: dict[str, Any], named: list[dict[str, Any]], needed_by: str, caller: str) -> list[Blocker]:
     """What a function that is called for every row may not do: read other rows, or need a search path. No dump can say either."""
     relations = sorted(f"{row['nspname']}.{row['name']}" for row in named if row["kind"] == "relation" and not row["extension"])
-    bare = {(kind, parts[0]) for kind, parts in _mentions(function["prosrc"]) if len(parts) == 1}
-    helpers = sorted((row["name"], row["nspname"]) for row in named if row["kind"] != "relation" and (row["kind"], row["name"]) in bare)
+    helpers = sorted(
+        (row["name"], row["nspname"]) for row in named if row["kind"] != "relation" and (row["kind"], row["name"]) in function["bare"]
+    )
     if relations:
         again = (
             "drop it and add it again with NOT VALID, so that it is made after the rows; or accept it"
@@ -234,32 +241,31 @@ _UNREAD = {
 }
 
 
-def _built_at_run_time(language: str, body: str) -> bool:
+def _built_at_run_time(language: str, body: list[tuple[str, list[str]]]) -> bool:
     """Whether a body runs statements that it puts together, or is in a language of which nobody here reads a word."""
     if language == "sql":
         return False
     if language != "plpgsql":
         return True
-    words = [parts[-1] if parts else text for text, parts in _words(body)]
+    words = [parts[-1] if parts else text for text, parts in body]
     # EXECUTE FUNCTION is a part of CREATE TRIGGER.
     return any(word == "execute" and following not in ("function", "procedure") for word, following in itertools.pairwise(words))
 
 
-def _named_in(body: str, known: dict[tuple[str, str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The known objects the body names where such can stand."""
+def _named_in(mentions: Iterable[tuple[str, list[str]]], known: dict[tuple[str, str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The known objects that are mentioned."""
     found: dict[tuple[int, int, str], dict[str, Any]] = {}
-    for kind, parts in _mentions(body):
+    for kind, parts in mentions:
         for row in known.get((kind, parts[-1]), ()):
             if (len(parts) == 1 and not row["hidden"]) or (len(parts) > 1 and parts[-2] == row["nspname"]):
                 found.setdefault((*_id(row), f"{kind} {row['name']}"), row)
     return list(found.values())
 
 
-def _mentions(body: str) -> Iterator[tuple[str, list[str]]]:
+def _mentions(words: list[tuple[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
     """(kind, parts of the name) of everything that reads like a relation, a call, a type or a text search configuration; names folded as the
     server folds them.
     """
-    words = _words(body)
     listed = _in_list_of_relations(words)
     for position, (_, parts) in enumerate(words):
         if not parts:

@@ -291,6 +291,9 @@ def _closure(
             break
         if leave:
             continue
+        if len(read([*helpers, *more])[1]) <= len(outside):
+            helpers.update(more)
+            continue
         for thing, text in more.items():
             if len(read([*helpers, thing])[1]) > len(outside):
                 refused.add(thing)
