@@ -301,7 +301,7 @@ class OriginSwitch:
             self.api.proves(self.source, self._reach_name(config), verified, which="old")
         except ConfigurationError as error:
             raise ConfigurationError(
-                error.what,
+                f"The way back leads to an origin that Cloudflare cannot use: {error.what}",
                 unchanged="Nothing was changed.",
                 remedy="if its password was changed since, name the present one: `pulumi config set --secret clarity-infra:originPassword`, then"
                 " `pulumi up`, which `pulumi destroy` needs before it too.",
