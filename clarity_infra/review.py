@@ -240,10 +240,12 @@ def _side(settings: Settings, found: Status, config: dict[str, Any] | None) -> s
 
 
 def _sent(settings: Settings, config: dict[str, Any] | None) -> str:
-    """The side that a Hyperdrive config which exists sends the application to; empty where there is none."""
-    if not (config or {}).get("id"):
+    """The side that a Hyperdrive config which exists sends the application to; empty where there is none, or that is neither."""
+    if config is None or not config.get("id"):
         return ""
-    return "target" if hyperdrive.points_at_target(config, settings) else "source"
+    if hyperdrive.points_at_target(config, settings):
+        return "target"
+    return "source" if (config.get("origin") or {}).get("database") == settings.source.database else ""
 
 
 def _sent_elsewhere(settings: Settings, found: Status, config: dict[str, Any] | None) -> tuple[str, ...]:

@@ -82,10 +82,11 @@ def test_the_hyperdrive_config_is_deleted_and_another_takes_its_place(sandbox: S
 
 
 def test_the_state_is_lost_and_what_it_knew_is_told_again(sandbox: Sandbox) -> None:
-    engine = sandbox.engine
-    for command in (["rm", "--yes", "--force", "--preserve-config"], ["init"]):
-        line = [str(engine.cli), "--non-interactive", "stack", *command, "--stack", sandbox.stack]
-        subprocess.run(line, check=True, cwd=engine.project, env=dict(engine.environment), capture_output=True)
+    engine, configuration = sandbox.engine, sandbox.config_file.read_text()
+    command = [str(engine.cli), "--non-interactive", "stack", "rm", "--yes", "--force", "--preserve-config", "--stack", sandbox.stack]
+    subprocess.run(command, check=True, cwd=engine.project, env=dict(engine.environment), capture_output=True)
+    engine.make_stack()
+    sandbox.config_file.write_text(configuration)
     sandbox.configure(adoptExisting=True)
     with pytest.raises(EngineError, match="does not know what it used before"):
         sandbox.preview("cutover")
@@ -113,7 +114,7 @@ def test_the_old_password_is_changed_and_nothing_is_closed_before_it_is_known(sa
     sandbox.up("cutover")  # which is what `destroy` knows of
     everything = written(sandbox, TARGET_DATABASE)
     sandbox.destroy()
-    assert len(everything) == 6
+    assert {"first", "while it was refused"} <= set(everything)
     assert written(sandbox, SOURCE_DATABASE) == everything
     assert facts.whereabouts(facts.connection_string(sandbox)) == (APPLICATION_ROLE, SOURCE_DATABASE)
     assert facts.whereabouts(sandbox.database_url) == (APPLICATION_ROLE, SOURCE_DATABASE)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clarity_infra import hyperdrive
 from clarity_infra.errors import Blocked, Refused, Unreachable
 from clarity_infra.review import review
 from clarity_infra.texts import WIDTH
@@ -164,6 +165,24 @@ class TestFromStageToStage:
             [warning] = review(rotated, preview=True).warnings
             root.execute(f"ALTER ROLE {environment.user} RESET ALL".encode())
         assert "the new password does not take those" in warning and "search_path is 'app, public'" in warning
+
+    def test_where_hyperdrive_was_sent_back_by_hand_there_is_something_to_do(
+        self, environment: Environment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And each time anew: what is done about it leaves its mark, what is done by hand has the config's own time."""
+        marks = set()
+        for modified in ("then", "later"):
+            config = {"id": "c0ffee", "modified_on": modified, "origin": {"database": environment.source, "user": "app", "host": "1.1.1.1"}}
+            monkeypatch.setattr(hyperdrive, "look", lambda *_, config=config, **__: config)
+            found = review(environment.settings("cutover", originPassword="x"), preview=True)
+            assert (found.side, found.live) == ("unsent", True)
+            assert any("Hyperdrive sends the application to the old database" in text for text in found.warnings)
+            marks.add(found.mark)
+        assert len(marks) == 2
+        config["origin"] = {**config["origin"], "database": environment.target, "user": environment.user}  # type: ignore[dict-item]
+        assert review(environment.settings("cutover"), preview=True).side == "target"
+        config["origin"] = {**config["origin"], "database": "a third"}  # type: ignore[dict-item]
+        assert review(environment.settings("cutover", originPassword="x"), preview=True).side == "target"
 
     def test_a_clean_up_says_what_is_irreversible(self, environment: Environment) -> None:
         with pytest.raises(Refused, match="the monitoring period lasts until"):
