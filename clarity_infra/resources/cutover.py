@@ -11,11 +11,15 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 from pulumi.output import Unknown
 
+from clarity_infra.errors import Refused
 from clarity_infra.hyperdrive_api import Hyperdrive, NoSwitch, Origin, OriginSwitch, longest_stale
 from clarity_infra.move.back import go_back
 from clarity_infra.move.cutover import cut_over
+from clarity_infra.move.names import quoted
+from clarity_infra.move.status import status
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, same, say, without_provider
 from clarity_infra.resources.reported import origins_of, reported
+from clarity_infra.review import existing_objects
 from clarity_infra.settings import Settings
 
 
@@ -37,6 +41,20 @@ class CutoverProvider(ClarityProvider):
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
         return UpdateResult({**without_provider(_news), "evidence": self._brought(_news, _olds.get("evidence") or {})})
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Deletes nothing. `Rollback`, whose delete comes first, has gone back by now; where it never came into the state, because
+        whatever is declared before it failed each time or was left out (`pulumi up --exclude`), nobody has, and the new database with
+        every row written since is dropped next.
+        """
+        settings = self.settings(str(_props["stack"]))
+        exists = f'database "{settings.configuration.database}"' in existing_objects(settings, settings.maintenance)
+        if status(settings.move, target_exists=exists).side != "source":
+            raise Refused(
+                "The application was sent over, and the resource that brings it back (rollback) is not in this stack's state.",
+                unchanged=f"Database {quoted(settings.configuration.database)} and the fence of the old tables stay as they are.",
+                remedy="run `pulumi up`, the whole of it, until it ends without an error; then `pulumi destroy` again.",
+            )
 
     def _brought(self, props: Properties, before: dict[str, Any]) -> dict[str, Any]:
         settings = self.settings(str(props["stack"]))

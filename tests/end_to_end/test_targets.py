@@ -1,4 +1,6 @@
-"""`pulumi up --target`: nothing that names the live side can be sent over, or back, without the rows and the fence."""
+"""`pulumi up --target` and `--exclude`: nothing that names the live side can be sent over, or back, without the rows and the fence, and
+nothing that holds rows is dropped where the way back is not in state.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.stack import Sandbox
+from sandbox.engine import EngineError
+from sandbox.stack import STAGES, Sandbox
 from tests.end_to_end import facts
 from tests.end_to_end.conftest import NewSandbox
 
@@ -59,3 +62,23 @@ def test_it_does_not_come_back_by_itself(sandbox: Sandbox, name: str) -> None:
     done = sandbox.up("copy", *alone(sandbox, name))
     assert not done.changed
     assert facts.application(sandbox) == before
+
+
+def test_without_the_way_back_in_state_nothing_is_dropped(new_sandbox: NewSandbox) -> None:
+    """As where what is declared before `Rollback` failed at every `up`, while the cut-over itself did not."""
+    sandbox = new_sandbox()
+    before = facts.application(sandbox)
+    for stage in STAGES[: STAGES.index("cutover") + 1]:
+        sandbox.up(stage, "--exclude", "**::rollback")
+    written = "INSERT INTO app_config (type, config) SELECT 'slack', '{}' WHERE NOT EXISTS (SELECT FROM app_config WHERE type = 'slack')"
+    sandbox.psql(facts.TARGET_DATABASE, written)
+    live = facts.rows_of(sandbox, facts.TARGET_DATABASE, "app_config")
+    with pytest.raises(EngineError) as refused:
+        sandbox.destroy()
+    assert "(rollback) is not in this stack's state" in refused.value.result.output
+    assert facts.rows_of(sandbox, facts.TARGET_DATABASE, "app_config") == live
+    sandbox.up("cutover")
+    sandbox.destroy()
+    assert not facts.exists(sandbox)
+    assert facts.rows_of(sandbox, "postgres", "app_config") == live
+    assert facts.application(sandbox).hyperdrive == before.hyperdrive
