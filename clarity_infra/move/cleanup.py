@@ -359,6 +359,7 @@ def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[
                 source.execute(statement.encode())
     while left:
         stuck = []
+        refusals: list[Refused] = []
         for classid, objid, kind, identity, owner in left:
             if _gone_with_others(source, classid, objid):
                 dropped.append(f"{kind} {identity}")
@@ -369,9 +370,10 @@ def _drop_set(source: psycopg.Connection[Any], move_set: MoveSet) -> tuple[list[
                     dropped.append(f"{kind} {identity}")
                 except Refused as error:
                     stuck.append((classid, objid, kind, identity, owner))
-                    refusal = error
+                    # What does not move holds a table, if there is one left; that holds the rest.
+                    refusals.insert(0 if kind == "table" else len(refusals), error)
         if len(stuck) == len(left):
-            raise refusal
+            raise refusals[0]
         left = stuck
     return dropped, kept
 

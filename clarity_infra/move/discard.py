@@ -188,7 +188,7 @@ def _drop_all(target: psycopg.Connection[Any], objects: list[tuple[str, str]]) -
                     _drop(target, kind, [identity])
             except Refused as error:
                 stuck.append((kind, identity))
-                refusal = error
+                refusal = refusal or error  # tables come first, and what is not ours holds one of them
         if len(stuck) == len(left) and refusal is not None:
             raise refusal
         left = stuck

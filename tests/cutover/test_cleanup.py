@@ -138,9 +138,10 @@ def test_functions_and_types_that_need_a_table_go_with_the_tables_that_need_them
     assert "log" in relations(scene)
 
 
-def test_what_depends_on_the_set_stops_it_with_its_name(scene: Scene, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["requests", "config"])
+def test_what_depends_on_the_set_stops_it_with_its_name(scene: Scene, tmp_path: Path, table: str) -> None:
     scene.cut_over()
-    scene.on_source("CREATE VIEW public.theirs AS SELECT id FROM public.requests")
+    scene.on_source(f"CREATE VIEW public.theirs AS SELECT id FROM public.{table}")
     with pytest.raises(ClarityError, match="theirs"):
         cleaned_up(scene, tmp_path)
     assert set(TABLES) <= set(relations(scene))
