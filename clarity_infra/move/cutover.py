@@ -590,9 +590,9 @@ def refuse_changed(stack: str, source: psycopg.Connection[Any], target: psycopg.
         known = fenced.facts.get("columns") if fenced is not None else None
         now = {str(table.name): columns_of(table) for table in move_set.tables}
         changed = [name for name in now.keys() | known.keys() if now.get(name) != known.get(name)] if known else []
-        _refuse_taken_away(source, target, move_set)
     if changed:
         raise _not_as_copied(sorted(changed))
+    _refuse_taken_away(source, target, move_set)
 
 
 def _refuse_taken_away(source: psycopg.Connection[Any], target: psycopg.Connection[Any], move_set: MoveSet) -> None:
