@@ -6,7 +6,9 @@ that would differ from run to run.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -22,7 +24,9 @@ from clarity_infra.move.back import would_lose
 from clarity_infra.move.cleanup import refuse_clean_up
 from clarity_infra.move.crossing import check_rows_visible
 from clarity_infra.move.cutover import refuse_changed
+from clarity_infra.move.discard import COPIED, MADE, STARTED
 from clarity_infra.move.finding import finding
+from clarity_infra.move.journal import Journal
 from clarity_infra.move.migrations import pending, target_tracking, tracking_table
 from clarity_infra.move.names import quoted
 from clarity_infra.move.neighbours import Neighbours, neighbours
@@ -37,6 +41,8 @@ from clarity_infra.texts import facts
 # Seconds a server has to answer. A reviewer is told within 10 s that there is none, an `up` fails within 15; starting takes some of both.
 _PATIENCE_OF_PREVIEW = 5
 _PATIENCE_OF_UP = 10
+# Seconds for each of the server's other databases, looked at where the wanted one does not exist.
+_PATIENCE_OF_LOOK = 2
 # Seconds of a preview that one answer of Cloudflare's may take: it is asked before the databases are, out of the same 10 s.
 _PATIENCE_WITH_CLOUDFLARE = 3
 
@@ -389,6 +395,25 @@ def _reached(found: Status) -> int:
     return STAGES.index(found.stage) if found.stage else -1
 
 
+def _own_databases(settings: Settings) -> tuple[str, ...]:
+    """The databases of the target's server that this stack copied to, as their journals tell. One that does not let the admin in has none."""
+    with settings.maintenance.connect(purpose="review") as connection:
+        rows = connection.execute(
+            "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate AND datname <> ALL(%s)"
+            " AND pg_catalog.has_database_privilege(datname, 'CONNECT') AND pg_catalog.pg_has_role(datdba, 'MEMBER') ORDER BY datname",
+            ([settings.maintenance.database, settings.source.database],),
+        ).fetchall()
+    own = list[str]()
+    for (name,) in rows:
+        with (
+            contextlib.suppress(ClarityError, psycopg.Error),
+            settings.maintenance.with_database(name).connect(purpose="review", patience=_PATIENCE_OF_LOOK) as connection,
+        ):
+            if Journal(connection, settings.stack).entries(STARTED, MADE, COPIED):
+                own.append(name)
+    return tuple(own)
+
+
 def _is_copied(settings: Settings, found: Status) -> bool:
     """Whether this `up`, or one at the next stage, makes a copy: there is none yet, or another one is asked for."""
     if found.stage in ("", "provision"):
@@ -422,6 +447,14 @@ def _migrations(settings: Settings, *, copied: bool) -> tuple[str, ...]:
 def _refuse_stage(settings: Settings, found: Status) -> None:
     """A stage is entered from the one before it, and left again downwards except from cleanup."""
     wanted, now = STAGES.index(settings.stage), _reached(found)
+    if not found.stage and wanted and (elsewhere := _own_databases(settings)):
+        raise Refused(
+            f"Stage {settings.stage} cannot be entered: {settings.target.label()} does not exist, and stack {_named([settings.stack])} copied"
+            f" to {_named(elsewhere)}. The name changed after the data was copied.",
+            unchanged="Nothing was changed.",
+            remedy=f"set it back: `pulumi config set {PROJECT}:database {shlex.quote(elsewhere[-1])}`; for another name run `pulumi destroy`"
+            " with that one, then `pulumi up` with the other.",
+        )
     if wanted > now + 1:
         raise Refused(
             f"Stage {settings.stage} cannot be entered: this environment is at {found.stage or 'no stage yet'}.",

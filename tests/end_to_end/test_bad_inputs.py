@@ -508,7 +508,10 @@ class TestAfterTheCopy:
         output = copied.refused_by_engine(stage="provision", database="another")
         assert "database, user or readWriteRole changed after the data was copied" in output  # the roles are named after it
         assert "set the configuration back" in output
-        assert "cannot be entered" in copied.refused(stage="copy", database="another")
+        text = copied.refused(stage="copy", database="another")
+        assert 'Stage copy cannot be entered: database "another" on' in text
+        assert 'does not exist, and stack "sandbox" copied to "clarity". The name changed after the data was copied.' in text
+        assert "pulumi config set clarity-infra:database clarity`" in text
 
     def test_migrations_are_still_looked_at(self, copied: Scene) -> None:
         assert "is not there" in copied.refused(stage="cutover", migrationsFolder="no/such/folder")
