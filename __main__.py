@@ -55,11 +55,13 @@ audit = DatabaseSettings(
 copy = DatabaseCopy("copy", after(*database.ready, audit), **program.copy_inputs(settings, found))
 granted = database.grant_tables(copy)
 access = AccessCheck("access", after(*granted), password=password.clear, **program.access_inputs(settings, found))
+# What names a login takes it from the proof, so that none is named, and no other ended, alone (`pulumi up --target`) before it lets in.
+login, proved = access.user, secret(access.password)
 
 # The switch: rows, fence, migrations and Hyperdrive's origin by `Cutover`, then what Pulumi declares follows it.
 recorded, access_secret = way_back.hyperdrive, way_back.originAccessSecret
 old = secret(pulumi.Output.all(recorded, way_back.originPassword, access_secret).apply(lambda known: old_origin(*known)))
-new = secret(pulumi.Output.all(recorded, password.clear, access_secret).apply(lambda known: new_origin(known[0], settings, *known[1:])))
+new = secret(pulumi.Output.all(recorded, proved, access_secret, login).apply(lambda known: new_origin(known[0], settings, *known[1:])))
 authority = OriginAuthority("origin-ca", settings) if configuration.hyperdrive_ca_file else None
 mtls = {
     "oldMtls": recorded.apply(old_mtls),
@@ -82,7 +84,7 @@ config = (
     if configuration.cloudflare_account_id
     else None
 )
-url = password.clear.apply(lambda clear: settings.target.with_login(settings.rotation.current, clear).url())
+url = pulumi.Output.all(login, proved).apply(lambda known: settings.target.with_login(*known).url())
 env_inputs = {
     "path": program.env_path(settings),
     "values": secret(url.apply(lambda text: json.dumps(program.env_values(settings, text)))),
@@ -101,13 +103,13 @@ wrangler_file = (
 
 # The end of the move, and the way back from anywhere before it.
 cleanup = SourceCleanup("source-cleanup", after(env_file), **program.cleanup_inputs(settings, cutover.evidence))
-old_login = OldLogin("old-login", after(access, cleanup, *wrangler_file), **program.old_login_inputs(settings, found))
+old_login = OldLogin("old-login", after(access, cleanup, *wrangler_file), **program.old_login_inputs(settings, found, login))
 Rollback("rollback", after(old_login, cleanup, env_file, copy, access, *wrangler_file), **origins, **env_inputs)
 
 pulumi.export("stage", settings.stage)
 pulumi.export("database", configuration.database)
 pulumi.export("user", configuration.user)
-pulumi.export("login", settings.rotation.current)
+pulumi.export("login", login)
 pulumi.export("databaseUrl", secret(url))
 pulumi.export("readWriteUrl", program.read_write_url(settings, password))
 pulumi.export("hyperdriveId", config.id if config else None)

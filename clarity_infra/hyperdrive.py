@@ -214,12 +214,15 @@ def old_origin(recorded: str, password: str, access_secret: str = "") -> str:
     return json.dumps({**_login(origin), **_old_way(origin, access_secret), "password": password}, sort_keys=True)
 
 
-def new_origin(recorded: str, settings: Settings, password: str, access_secret: str = "") -> str:
-    """The origin after the move as JSON: a secret. The way there is the one Cloudflare uses today unless the server is another."""
+def new_origin(recorded: str, settings: Settings, password: str, access_secret: str = "", user: str = "") -> str:
+    """The origin after the move as JSON: a secret. The way there is the one Cloudflare uses today unless the server is another.
+
+    `user`: whose password it is; empty means the login of the configured revision.
+    """
     if not recorded:
         return ""
     configuration, old = settings.configuration, json.loads(recorded)["origin"]
-    login = {"database": configuration.database, "user": settings.rotation.current, "scheme": str(old.get("scheme") or _SCHEME)}
+    login = {"database": configuration.database, "user": user or settings.rotation.current, "scheme": str(old.get("scheme") or _SCHEME)}
     return json.dumps({**login, **_new_way(old, settings, access_secret), "password": password}, sort_keys=True)
 
 

@@ -155,13 +155,14 @@ def access_inputs(settings: Settings, found: Review) -> dict[str, Any]:
     }
 
 
-def old_login_inputs(settings: Settings, found: Review) -> dict[str, Any]:
-    """Which login is out of use at this revision of the password, and whether the application may have been using it."""
+def old_login_inputs(settings: Settings, found: Review, login: pulumi.Output[str]) -> dict[str, Any]:
+    """Which login is out of use once `login` is what the application is given, and whether the application may have been using it."""
+    given = login.apply(settings.rotation.given)
     return {
         "stack": settings.stack,
         "database": settings.configuration.database,
-        "revision": settings.rotation.revision,
-        "former": settings.rotation.former,
+        "revision": given.apply(lambda rotation: rotation.revision),
+        "former": given.apply(lambda rotation: rotation.former),
         "live": _seen(found, found.live),
     }
 

@@ -56,6 +56,10 @@ class Rotation:
         """The login of any revision."""
         return self.user if revision % 2 else self.second
 
+    def given(self, login: str) -> Rotation:
+        """How far the rotation is where the application is given `login`: another one than the current is the former revision's."""
+        return dataclasses.replace(self, revision=self.revision_of(login))
+
     def revision_of(self, login: str) -> int:
         """The newest revision up to this one whose password `login` has."""
         return self.revision if login == self.current else self.revision - 1

@@ -42,6 +42,8 @@ class AccessCheckProvider(ClarityProvider):
 class AccessCheck(Resource, module="clarity", name="AccessCheck"):
     """What was tried as the application's user, and what came of it."""
 
+    user: pulumi.Output[str]
+    password: pulumi.Output[str]
     found: pulumi.Output[dict[str, Any]]
 
     def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None, **props: Any) -> None:

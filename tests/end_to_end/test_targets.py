@@ -1,5 +1,6 @@
-"""`pulumi up --target` and `--exclude`: nothing that names the live side can be sent over, or back, without the rows and the fence, and
-nothing that holds rows is dropped where the way back is not in state.
+"""`pulumi up --target` and `--exclude`: nothing that names the live side can be sent over, or back, without the rows and the fence,
+nothing names a login that does not let in yet or ends one that is in use, and nothing that holds rows is dropped where the way back is
+not in state.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import json
 import subprocess
 from typing import Any
 
+import psycopg
 import pytest
 
 from sandbox.engine import EngineError
@@ -16,6 +18,7 @@ from tests.end_to_end import facts
 from tests.end_to_end.conftest import NewSandbox
 
 FOLLOWERS = {"hyperdrive": "cloudflare:index/hyperdriveConfig:HyperdriveConfig", "env-file": "pulumi-python:dynamic/clarity:EnvFile"}
+OLD_LOGIN = {"old-login": "pulumi-python:dynamic/clarity:OldLogin"}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def alone(sandbox: Sandbox, name: str) -> list[str]:
         check=True,
     )
     resources: list[dict[str, Any]] = json.loads(exported.stdout)["deployment"]["resources"]
-    [urn] = [one["urn"] for one in resources if one["type"] == FOLLOWERS[name] and one["urn"].endswith(f"::{name}")]
+    [urn] = [one["urn"] for one in resources if one["type"] == {**FOLLOWERS, **OLD_LOGIN}[name] and one["urn"].endswith(f"::{name}")]
     return ["--target", urn]
 
 
@@ -53,6 +56,27 @@ def test_the_whole_goes_over_afterwards(sandbox: Sandbox) -> None:
     sandbox.up("cutover")
     assert facts.whereabouts(sandbox.database_url) == (facts.USER, facts.TARGET_DATABASE)
     assert facts.application(sandbox).hyperdrive["origin"]["database"] == facts.TARGET_DATABASE
+    assert not sandbox.preview("cutover").changed
+
+
+@pytest.mark.parametrize("revision", [2, 3])
+def test_no_password_is_named_or_ended_by_itself(sandbox: Sandbox, revision: int) -> None:
+    """The second revision makes the second login, the third gives the first one another password in place of the one that was ended."""
+    sandbox.configure(passwordRevision=revision, passwordGraceSeconds=0)
+    before, former = facts.application(sandbox), sandbox.database_url
+    for name in (*OLD_LOGIN, *FOLLOWERS):
+        done = sandbox.up("cutover", *alone(sandbox, name))
+        assert not done.changed, name
+        assert facts.application(sandbox) == before
+        assert facts.whereabouts(former) == facts.whereabouts(facts.connection_string(sandbox)) == (facts.USER, facts.TARGET_DATABASE)
+    with pytest.raises(EngineError) as refused:
+        sandbox.up("cutover", "--exclude", "**::hyperdrive")
+    assert "Hyperdrive still log(s) in by it" in " ".join(refused.value.result.output.split())
+    assert facts.whereabouts(former) == facts.whereabouts(facts.connection_string(sandbox)) == (facts.USER, facts.TARGET_DATABASE)
+    sandbox.up("cutover")
+    assert facts.whereabouts(sandbox.database_url) == facts.whereabouts(facts.connection_string(sandbox)) == (facts.USER, facts.TARGET_DATABASE)
+    with pytest.raises(psycopg.OperationalError):
+        facts.whereabouts(former)
     assert not sandbox.preview("cutover").changed
 
 
