@@ -46,6 +46,17 @@ def lacking(connection: psycopg.Connection[Any], *, database: str, roles: Sequen
     return asked
 
 
+def reaches_all_data(connection: psycopg.Connection[Any], role: str) -> bool:
+    """Whether a role was granted pg_read_all_data and pg_write_all_data, by whomever."""
+    row = connection.execute(
+        "SELECT pg_catalog.count(DISTINCT m.roleid) = 2 FROM pg_catalog.pg_auth_members AS m"
+        " JOIN pg_catalog.pg_roles AS r ON r.oid = m.roleid JOIN pg_catalog.pg_roles AS member ON member.oid = m.member"
+        " WHERE member.rolname = %s AND r.rolname IN ('pg_read_all_data', 'pg_write_all_data')",
+        (role,),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def refuse_altered_sessions(endpoint: Endpoint, connection: psycopg.Connection[Any], *, writes: bool) -> None:
     """Raises Refused where settings of the login's own make every session of it another role's or, if it `writes`, read-only.
 

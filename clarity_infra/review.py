@@ -333,11 +333,13 @@ def _other_settings(settings: Settings, run: Run, config: dict[str, Any] | None)
 def _not_allowed(settings: Settings, *, provisions: bool) -> tuple[str, ...]:
     """Warnings for what the admin, or the server, will not do and the run can go on without.
 
-    Raises Refused, with each statement to ask for, where database and roles are to be made and the admin could not make them.
+    Raises Refused, with each statement to ask for, where database and roles are to be made, or one of them is to reach every table that
+    does not yet, and the admin could not do it.
     """
     configuration, warnings = settings.configuration, list[str]()
     with settings.maintenance.connect(purpose="review") as connection:
-        if provisions:
+        widens = configuration.grant_all_data and not admin.reaches_all_data(connection, configuration.read_write_role)
+        if provisions or widens:
             _refuse_lacking_admin(settings, connection)
         if provisions and configuration.password_form == "scram":
             warnings += filter(None, [admin.verifier_warning(settings.maintenance)])

@@ -115,6 +115,25 @@ def test_what_exists_must_be_the_admins_to_change(
         root.execute(sql.SQL("ALTER DATABASE {} OWNER TO postgres").format(sql.Identifier(str(names["database"]))))
 
 
+def test_a_role_that_is_there_reaches_every_table_only_where_the_admin_may_let_it(
+    home: Server, poor: Endpoint, new_database: Callable[..., str], new_role: Callable[..., str]
+) -> None:
+    """As where grantAllData is set after the stage that made the roles."""
+    database, role = new_database("made", on=home), new_role("reaching", on=home)
+    names = {"grantAllData": True, "database": database, "readWriteRole": role}
+    made = {"admin": sql.Identifier(poor.user), "database": sql.Identifier(database), "role": sql.Identifier(role)}
+    with home.connect() as root:
+        root.execute(sql.SQL("ALTER ROLE {admin} CREATEROLE CREATEDB; ALTER DATABASE {database} OWNER TO {admin}").format(**made))
+        if root.info.server_version >= 160000:
+            [statement] = asked(poor, names)
+            assert statement.startswith("GRANT pg_read_all_data, pg_write_all_data TO ")
+            root.execute(sql.SQL("GRANT pg_read_all_data TO {role}").format(**made))
+            assert asked(poor, names) == [statement]
+            root.execute(sql.SQL("GRANT pg_write_all_data TO {role}").format(**made))
+        assert review(settings(poor, names), preview=True).stage == "provision"
+        root.execute(sql.SQL("ALTER DATABASE {database} OWNER TO postgres").format(**made))
+
+
 def test_a_superuser_lacks_nothing(server: Server) -> None:
     with server.connect() as root:
         assert admin.lacking(root, database="postgres", roles=["postgres"], all_data=True) == []
