@@ -12,6 +12,7 @@ from clarity_infra import admin
 from clarity_infra.errors import ClarityError, ConfigurationError, Unreachable
 from clarity_infra.hyperdrive_api import Hyperdrive
 from clarity_infra.resources.base import ClarityProvider, Properties, failure, same, without_provider
+from clarity_infra.settings import PROJECT
 
 # What is made by its name, and what each is called in the configuration.
 _NAMES = {"database": "database", "target": "the target's server", "roles": "user or readWriteRole"}
@@ -42,7 +43,7 @@ class ClaimProvider(ClarityProvider):
             return CheckResult(news, _taken(seen))  # the review has tried what the server takes
         if self._replaces_a_lost_config(olds, seen):
             olds = {**olds, "hyperdrive": seen["hyperdrive"]}
-        failures = [*_changed(olds, seen), *_taken_later(olds, seen), *_rotated(olds, seen)]
+        failures = [*_changed(olds, seen), *_taken_later(olds, seen), *_reader_renamed(olds, seen), *_rotated(olds, seen)]
         return CheckResult(news, failures or self._verifier_refused(olds, seen))
 
     def create(self, props: Properties) -> CreateResult:
@@ -147,6 +148,20 @@ def _taken_later(olds: Properties, news: Properties) -> list[CheckFailure]:
             f"What to do: choose another name in {keys[key]}, or let the stack take it over with `pulumi config set adoptExisting true`.",
         )
         for key in taken
+    ]
+
+
+def _reader_renamed(olds: Properties, news: Properties) -> list[CheckFailure]:
+    """The plugin renames the role first, then finds nobody by the old name to take the grants back from, at every `up` from then on."""
+    before, wanted = olds.get("reader"), news.get("reader")
+    if not before or not wanted or before == wanted:
+        return []
+    return [
+        CheckFailure(
+            "reader",
+            f'readOnlyRole is "{before}" since it was made. Nothing was changed. What to do: set it back; for another name take it away'
+            f" (`pulumi config rm {PROJECT}:readOnlyRole`), run `pulumi up`, then set the other and run `pulumi up` again.",
+        )
     ]
 
 

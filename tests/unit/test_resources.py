@@ -243,6 +243,14 @@ class TestClaim:
         [told] = self.check({**self.NEWS, **self.ROTATION}, **{**self.ROTATION, "second": "other"})
         assert told.startswith('secondUser is "clarity_user_2" since it was made')
 
+    def test_the_reader_is_not_renamed_but_taken_away_and_made_anew(self) -> None:
+        olds = {**self.NEWS, **self.ROTATION, "reader": "one"}
+        [told] = self.check(olds, **{**self.ROTATION, "reader": "other"}, copied=True)
+        assert told.startswith('readOnlyRole is "one" since it was made. Nothing was changed.')
+        assert "pulumi config rm clarity-infra:readOnlyRole" in told
+        for before, wanted in (("one", ""), ("", "other"), ("one", "one")):
+            assert self.check({**olds, "reader": before}, **{**self.ROTATION, "reader": wanted}, copied=True) == []
+
     def test_a_copy_in_the_database_of_the_old_name_counts(self) -> None:
         """Nothing is found where the new name points, which says nothing of the old one."""
         [text] = self.check({**self.NEWS, "copying": True}, copied=False, database="other")
