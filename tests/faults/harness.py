@@ -204,7 +204,7 @@ def _of_its_end(run: Run, case: Case) -> list[str]:
         found.append(f"the run {run.outcome}: {run.text}")
     if case.fault is None and run.outcome != "done":
         found.append(f"without a fault the run ended so: {run.outcome} {run.text}")
-    if PASSWORD in run.text.replace("stage copy", "").replace("the stage", ""):
+    if PASSWORD in run.text:
         found.append("an error holds the password")
     if run.outcome == "refused" and "What to do" not in run.text:
         found.append(f"an error does not say what to do: {run.text}")

@@ -37,7 +37,8 @@ from tests.faults.run import Bug, Command, Order, carry_out
 Side = Literal["source", "target"]
 SIDES: tuple[Side, ...] = ("source", "target")
 ACCOUNT = "f" * 32
-ADMIN, OWNER, PASSWORD = "admin", "app", "stage"
+# The password is no word that a message may hold for another reason.
+ADMIN, OWNER, PASSWORD = "admin", "app", "n0t-t0-be-t0ld"
 DISK_MB = 40
 LOG_MB = 128
 

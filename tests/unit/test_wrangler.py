@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pulumi.dynamic import Config, ConfigureRequest
 
 from clarity_infra.errors import ConfigurationError
+from clarity_infra.resources import wrangler_file
 from clarity_infra.resources.wrangler_file import WranglerFileProvider
+from clarity_infra.settings import PROJECT
 from clarity_infra.wrangler import WranglerFile
 
 OLD, NEW, OTHER = "0" * 32, "1" * 32, "2" * 32
@@ -178,11 +181,19 @@ class TestWhatIsRefused:
 
 
 class TestAsAResource:
+    @pytest.fixture
+    def provider(self, monkeypatch: pytest.MonkeyPatch) -> WranglerFileProvider:
+        """Of a stack that is on the old database when something is deleted, as it is after `Rollback`'s delete."""
+        monkeypatch.setattr(wrangler_file, "_source_is_live", lambda _: True)
+        provider = WranglerFileProvider()
+        provider.configure(ConfigureRequest(config=Config(raw_config={}, project_name=PROJECT)))
+        return provider
+
     def props(self, path: Path, side: str, **other: str) -> dict[str, str]:
         return {"path": str(path), "binding": "HYPERDRIVE", "environment": "", "side": side, "hyperdriveId": NEW, "stack": "dev", **other}
 
-    def test_there_and_back_leaves_the_same_bytes(self, tmp_path: Path) -> None:
-        path, provider = written(tmp_path, JSONC), WranglerFileProvider()
+    def test_there_and_back_leaves_the_same_bytes(self, tmp_path: Path, provider: WranglerFileProvider) -> None:
+        path = written(tmp_path, JSONC)
         made = provider.create(self.props(path, "source")).outs or {}
         assert (made["before"], path.read_text()) == (OLD, JSONC)
         gone = provider.update("id", made, self.props(path, "target")).outs or {}
@@ -194,15 +205,15 @@ class TestAsAResource:
         provider.delete("id", gone)
         assert path.read_text() == JSONC
 
-    def test_an_id_that_somebody_bound_since_stays(self, tmp_path: Path) -> None:
-        path, provider = written(tmp_path, JSONC), WranglerFileProvider()
+    def test_an_id_that_somebody_bound_since_stays(self, tmp_path: Path, provider: WranglerFileProvider) -> None:
+        path = written(tmp_path, JSONC)
         made = provider.create(self.props(path, "target")).outs or {}
         WranglerFile.read(path, "HYPERDRIVE").with_id("3" * 32).write()
         provider.delete("id", made)
         assert WranglerFile.read(path, "HYPERDRIVE").id == "3" * 32
 
-    def test_another_file_gets_the_id_and_the_first_one_its_own_back(self, tmp_path: Path) -> None:
-        path, provider = written(tmp_path, JSONC), WranglerFileProvider()
+    def test_another_file_gets_the_id_and_the_first_one_its_own_back(self, tmp_path: Path, provider: WranglerFileProvider) -> None:
+        path = written(tmp_path, JSONC)
         other = written(tmp_path, TOML, "wrangler.toml")
         made = provider.create(self.props(path, "target")).outs or {}
         moved = provider.update("id", made, self.props(other, "target")).outs or {}
@@ -210,3 +221,13 @@ class TestAsAResource:
         assert WranglerFile.read(other, "HYPERDRIVE").id == NEW
         provider.delete("id", moved)
         assert other.read_text() == TOML
+
+    def test_where_the_new_database_is_live_the_second_config_stays_bound(
+        self, tmp_path: Path, provider: WranglerFileProvider, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The file was taken out of the configuration; the old config leads to tables that take no writes."""
+        path = written(tmp_path, JSONC)
+        made = provider.create(self.props(path, "target")).outs or {}
+        monkeypatch.setattr(wrangler_file, "_source_is_live", lambda _: False)
+        provider.delete("id", made)
+        assert WranglerFile.read(path, "HYPERDRIVE").id == NEW
