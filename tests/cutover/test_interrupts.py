@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
 import pytest
@@ -20,11 +18,14 @@ from tests.cutover.test_faults import ONCE, check_account, points_of, writable
 AGAIN = (0.0, 0.004, 0.02)
 
 
-@contextlib.contextmanager
-def pressed(point: str, again: float | None) -> Iterator[list[str]]:
-    """Sends SIGINT to this process when a run is at the point, and a second one later; gives where it did."""
+def interrupted(command: Callable[[], object], point: str, number: int) -> None:
+    """The command, ended by Ctrl-C when it is at the point: every second time by two of them.
+
+    The second may come anywhere, so the statements are in one function: one that lands between those of a context manager ends the test itself.
+    """
     running = True
     at: list[str] = []
+    later = threading.Timer(AGAIN[number // 2 % len(AGAIN)], signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         if running:
@@ -33,29 +34,24 @@ def pressed(point: str, again: float | None) -> Iterator[list[str]]:
     def press(reached: str) -> None:
         if reached == point and not at:
             at.append(reached)
-            if again is not None:
-                threading.Timer(again, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+            if number % 2:
+                later.start()
             signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, interrupt)
     faults.fault = press
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            try:
-                yield at
-            finally:
-                running = False
+        try:
+            command()
+        finally:
+            running = False
+    except (ClarityError, KeyboardInterrupt):
+        running = False  # where the second came before it was said above
     finally:
         faults.fault = lambda _point: None
-        time.sleep(again or 0.0)
+        if later.ident is not None:
+            later.join()  # a signal that came after this would be nobody's
         signal.signal(signal.SIGINT, before)
-
-
-def interrupted(command: Callable[[], object], point: str, number: int) -> None:
-    """The command, ended by Ctrl-C at the point: every second time by two of them."""
-    again = AGAIN[number // 2 % len(AGAIN)] if number % 2 else None
-    with pressed(point, again) as at, contextlib.suppress(ClarityError):
-        command()
     assert at == [point]
 
 
