@@ -131,13 +131,26 @@ def kill_and_repeat(command: str, scene: Scene, folder: Path, point: str) -> Non
             time.sleep(0.2)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped (SIGSTOP)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("point", ["source locked", "before the fence is committed"])
 def test_a_stopped_engine_lets_writers_go_on(scene: Scene, tmp_path: Path, point: str) -> None:
     use_file_switch(scene, tmp_path)
     with writing(scene) as writer:
         child = start("cut over", scene, tmp_path, point, "STOP")
-        time.sleep(11)
-        assert time.monotonic() - writer.acknowledged[-1] < 2
+        wait_until(lambda: is_stopped(child.pid), 60)
+        stopped = time.monotonic()
+        wait_until(lambda: writer.acknowledged[-1] > stopped + 0.5, 10)
         assert writable(scene) == ["source"]
         child.send_signal(signal.SIGCONT)
         output, _ = child.communicate(timeout=180)
