@@ -406,13 +406,13 @@ class _CutOver:
         self.proof.watch(self._rewritten)
         self.proof.digest_before(self._rewritten)
         try:
-            applied = migrations.apply(self.way.move, self.pending, self.way.run)
+            applied = migrations.apply(
+                self.way.move, self.pending, self.way.run, fenced=self.proof.fence, copied=self.way.tables, rewritten=self._rewritten()
+            )
         except Exception as error:  # whatever it is: nobody may write until the source is open again
             raise self._give_up(error) from None
-        changed = sorted({*applied.pop("wrote"), *(self._rewritten() if applied["applied"] else ())} & {str(name) for name in self.way.tables})
-        self.way.target_journal.append(MIGRATED, self.way.run, fenced=self.proof.fence, changed=changed, **applied)
-        if applied["applied"]:
-            self.way.progress(f"migrations applied: {', '.join(applied['applied'])}")
+        if applied:
+            self.way.progress(f"migrations applied: {', '.join(applied)}")
 
     def switch_to_target(self) -> None:
         """Sends the application to the target; a GET decides where no answer, or an error, came."""

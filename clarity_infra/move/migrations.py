@@ -30,6 +30,7 @@ from clarity_infra.move.model import Move
 from clarity_infra.move.names import Name
 from clarity_infra.move.queries import query
 from clarity_infra.move.sequences import own_sequences, set_sequences
+from clarity_infra.move.state import MIGRATED
 
 BREAKPOINT = "--> statement-breakpoint"
 TRACKING_TABLE = "__drizzle_migrations"
@@ -213,32 +214,41 @@ def rehearse(move: Move, migrations: Migrations) -> dict[str, Any]:
     return {"pending": [migration.tag for migration in todo], "seconds": round(seconds, 3), "rewritten": rewritten}
 
 
-def apply(move: Move, migrations: Migrations, run: uuid.UUID) -> dict[str, Any]:
-    """Applies what is pending to the target, as Drizzle would, in one transaction; nothing where nothing is pending.
+def apply(move: Move, migrations: Migrations, run: uuid.UUID, *, fenced: str, copied: Iterable[Name], rewritten: Iterable[str]) -> list[str]:
+    """Applies what is pending to the target, as Drizzle would, in one transaction; gives the tags applied, none where nothing is pending.
 
     Where the target has no tracking table, Drizzle's own is made with the rows it would have had, so that Drizzle's migrator
-    afterwards applies nothing. What they make is recorded, so that a later copy can take it away again. Gives {"applied": [tags],
-    "seconds": float, "wrote": [tables that were there before and whose rows they wrote]}. Raises ClarityError where a statement fails;
-    then nothing was changed.
+    afterwards applies nothing. What they make is recorded, so that a later copy can take it away again; and that they were applied,
+    since which fence (`fenced`), and which of the `copied` tables' rows they changed: what they wrote, and what a rehearsal saw
+    `rewritten`. Raises ClarityError where a statement fails; then nothing was changed.
     """
     if not read(migrations):
-        return {"applied": [], "seconds": 0.0, "wrote": []}
-    started, wrote = time.monotonic(), set[str]()
+        return []
+    started = time.monotonic()
     with move.target.connect(autocommit=False, role=move.owner, purpose="migrations") as connection:
         tracking = target_tracking(connection, move.tracking)
         todo = pending(connection, tracking, migrations)
         if todo or tracking is None:
             with fence.suspended(connection):
-                before, tables = set(_objects(connection)), _storage(connection).keys()
+                before = set(_objects(connection))
                 tracking = tracking or _make_tracking_table(connection, migrations)
                 _run(connection, todo, tracking)
-            wrote = tables & {str(Name(schema, name)) for schema, name in connection.execute(_WRITTEN)} - {str(tracking)}
+            wrote = {str(Name(schema, name)) for schema, name in connection.execute(_WRITTEN)} | set(rewritten if todo else ())
             connection.execute("SET LOCAL ROLE NONE")
             new = [found for found in _objects(connection) if found not in before]
-            Journal(connection, move.stack).open()
+            journal = Journal(connection, move.stack).open()
             record_grown(connection, move.stack, run, new)
+            # In their own transaction: a run that dies after it leaves the next one to know what became of the rows.
+            journal.append(
+                MIGRATED,
+                run,
+                fenced=fenced,
+                applied=[migration.tag for migration in todo],
+                changed=sorted(wrote & {str(name) for name in copied if name != tracking}),
+                seconds=round(time.monotonic() - started, 3),
+            )
         connection.commit()
-    return {"applied": [migration.tag for migration in todo], "seconds": round(time.monotonic() - started, 3), "wrote": sorted(wrote)}
+    return [migration.tag for migration in todo]
 
 
 # What this transaction has written, by the server's own statistics of it.

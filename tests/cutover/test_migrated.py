@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from clarity_infra.errors import ClarityError, Refused
-from clarity_infra.move import faults, fence
+from clarity_infra.move import faults, fence, migrations
 from clarity_infra.move.back import would_lose
 from clarity_infra.move.copy import copy
 from tests.cutover.scene import Scene, migrations_folder
@@ -160,6 +160,36 @@ def test_what_migrations_did_to_rows_is_not_undone_after_a_cut_over_that_was_giv
         scene.cut_over()
     copy(scene.move, run=uuid.uuid4(), progress=scene.said.append, revision=2)
     assert scene.cut_over()["migrations"] == ["0001_agents"]
+
+
+@pytest.fixture
+def died(copied_scene: Callable[..., Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A scene whose cut-over died as soon as its migration was committed."""
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    pending(scene, tmp_path / "drizzle", "UPDATE thing SET n = n + 1000")
+    apply = migrations.apply
+
+    def die(*given: object, **more: object) -> None:
+        apply(*given, **more)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(migrations, "apply", die)
+        scene.cut_over()
+    return scene
+
+
+def test_a_run_that_dies_after_its_migrations_leaves_the_next_one_to_know_of_them(died: Scene) -> None:
+    died.switch.fail = ClarityError("Cloudflare does not answer.")
+    with pytest.raises(ClarityError, match=r"(?s)Cloudflare.*raise copyRevision.*public\.thing"):
+        died.cut_over()
+    with pytest.raises(Refused, match=r"(?s)given up.*public\.thing.*raise copyRevision"):
+        died.cut_over()
+
+
+def test_what_a_run_that_died_applied_is_in_the_evidence_of_the_next(died: Scene) -> None:
+    evidence = died.cut_over()
+    assert (evidence["migrations"], evidence["proved"]) == (["0001_agents"], True)
 
 
 def test_a_migration_that_adds_only_is_no_reason_for_another_copy(copied_scene: Callable[..., Scene], tmp_path: Path) -> None:
