@@ -267,7 +267,7 @@ class _CutOver:
                 if number == 0:
                     notes = capture.Changes({}, frozenset(shaped))
                 comparison = Comparison(source, rows, shaped, notes, method)
-                with at_rest(rows, shaped):
+                with at_rest(rows, way.tables):
                     carried, _, left = carry_until_equal(source, rows, shaped, comparison.make)
                 if left:
                     raise _unequal(left)
@@ -329,7 +329,7 @@ class _CutOver:
         if changed:
             raise _not_as_copied(changed)
         notes = capture.take(lock, way.move.stack, tables)
-        with at_rest(rows, shaped):
+        with at_rest(rows, way.tables):
             comparison = Comparison(lock, rows, shaped, notes)
             carried, _, left = carry_until_equal(lock, rows, shaped, comparison.make)
         if count:

@@ -69,6 +69,26 @@ def test_what_is_written_by_way_of_a_parent_without_a_key_is_carried(
         assert here == there
 
 
+def test_rows_of_a_partitioned_table_go_or_change_with_what_they_refer_to(copied_scene: Callable[..., Scene]) -> None:
+    """A foreign key of a whole writes by way of it, through the statement triggers it has itself."""
+    scene = copied_scene(
+        "CREATE TABLE public.room (id integer PRIMARY KEY);"
+        " CREATE TABLE public.seat (id integer, room integer REFERENCES public.room ON DELETE CASCADE, was integer DEFAULT 1"
+        " REFERENCES public.room ON DELETE SET NULL) PARTITION BY RANGE (id);"
+        " CREATE TABLE public.seat_1 PARTITION OF public.seat FOR VALUES FROM (0) TO (1000);"
+        " INSERT INTO public.room SELECT g FROM generate_series(1, 9) AS g;"
+        " INSERT INTO public.seat SELECT g, 1 + g % 9, 1 + g % 7 FROM generate_series(1, 90) AS g",
+        "room",
+        "seat",
+    )
+    scene.on_source("DELETE FROM public.room WHERE id = 3")
+    assert scene.cut_over()["proved"]
+    scene.on_target("DELETE FROM public.room WHERE id = 5")
+    scene.go_back()
+    here, there = rows(scene, "seat")
+    assert here == there and len(here) == 70
+
+
 def test_and_is_carried_back(copied_scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what is written to the target between the trial of the way back and its end."""
     scene = copied_scene(KEYLESS, *HIERARCHIES)
@@ -149,3 +169,21 @@ def test_rows_that_came_to_the_source_in_a_partition_of_its_own_keep_the_clean_u
     scene.go_back()
     here, there = rows(scene, "event")
     assert here == there
+
+
+def test_a_child_whose_parent_grew_after_it_is_cleaned_up_and_comes_back(copied_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    """A dump makes its columns in another order: those of the parent first."""
+    scene = copied_scene(
+        "CREATE TABLE public.animal (name text); CREATE TABLE public.dog (tail integer) INHERITS (public.animal);"
+        " ALTER TABLE public.animal ADD COLUMN legs integer; INSERT INTO public.dog VALUES ('rex', 3, 4), ('max', 2, 4)",
+        "animal",
+        "dog",
+    )
+    scene.cut_over()
+    clean_up(scene.move, run=uuid.uuid4(), backup=tmp_path / "backup", monitoring=timedelta(0), acknowledged=0, progress=scene.said.append)
+    (archive,) = (tmp_path / "backup").iterdir()
+    restore(scene.move, archive, run=uuid.uuid4(), progress=scene.said.append)
+    scene.on_target("INSERT INTO public.animal (name, legs) VALUES ('cat', 4)")
+    scene.go_back()
+    names = "SELECT name, legs FROM public.animal ORDER BY name"
+    assert scene.on_source(names) == scene.on_target(names) == [("cat", 4), ("max", 4), ("rex", 4)]
