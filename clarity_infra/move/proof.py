@@ -39,8 +39,11 @@ _NAMED = 10
 
 
 def digest_of(connection: psycopg.Connection[Any], table: Table, columns: list[str] | None = None, method: Method = "server") -> Digest:
-    """The digest of a table, of all its columns in the catalog's order where none are named; column by column where its rows are too large."""
-    names = table.column_names if columns is None else columns
+    """The digest of a table, of all its columns where none are named; column by column where its rows are too large.
+
+    In the order of the columns' names: of an inheritance child that is made again from a dump the catalog's order may be another.
+    """
+    names = sorted(table.column_names) if columns is None else columns
     try:
         return digest(connection, table, names, method=method)
     except RowTooLarge:
