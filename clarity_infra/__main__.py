@@ -27,7 +27,6 @@ from clarity_infra.move.survey import survey
 from clarity_infra.move.verify import verify_move
 from clarity_infra.report.account import look
 from clarity_infra.report.file import write
-from clarity_infra.review import existing_objects
 from clarity_infra.settings import PROJECT, Settings, explain
 
 Answer = tuple[int, str, Any]
@@ -53,7 +52,7 @@ def _show(text: str, where: TextIO) -> None:
 
 
 def _survey(settings: Settings, _: argparse.Namespace) -> Answer:
-    looked = survey(settings.move, target_exists=_target_exists(settings), count=True)
+    looked = survey(settings.move, target_exists=settings.target_exists(), count=True)
     return 1 if looked.blockers else 0, looked.text(), looked.json()
 
 
@@ -78,7 +77,7 @@ def _expected(now: Status) -> str:
 
 
 def _status(settings: Settings, _: argparse.Namespace) -> Answer:
-    found = status(settings.move, target_exists=_target_exists(settings))
+    found = status(settings.move, target_exists=settings.target_exists())
     used = logins(settings)
     finish = [f"pulumi up --stack {settings.stack}: finishes the rotation of the password"] if used.unfinished else []
     steps = [*finish, *_next_steps(settings, found.stage)]
@@ -165,10 +164,6 @@ def _next_steps(settings: Settings, stage: str) -> list[str]:
     steps = [f"pulumi config set stage {following} --stack {settings.stack} && pulumi up --stack {settings.stack}"] if following else []
     migrating = migration_url.next_step(settings) if stage in ("cutover", "cleanup") else ""
     return [*([migrating] if migrating else []), *steps]
-
-
-def _target_exists(settings: Settings) -> bool:
-    return f'database "{settings.configuration.database}"' in existing_objects(settings, settings.maintenance)
 
 
 def _progress(options: argparse.Namespace) -> Callable[[str], None]:

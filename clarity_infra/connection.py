@@ -316,6 +316,14 @@ class Endpoint:
                     remedy=f"make the admin a member: GRANT {quoted(role)} TO {quoted(self.user)}",
                 ) from None
 
+    def has_database(self, name: str) -> bool:
+        """Whether this server has a database of that name. Its catalog is asked: what it says to a login that it refuses is in its own
+        language, and no SQLSTATE comes with it. Raises as `connect` does.
+        """
+        with self.connect(purpose="look") as connection:
+            row = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", (name,)).fetchone()
+        return row is not None
+
     def _cannot_connect(self, error: psycopg.OperationalError) -> ClarityError:
         """libpq gives no SQLSTATE for a failed login, so its words are what there is to tell the causes apart."""
         lines = str(error).splitlines()

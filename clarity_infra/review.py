@@ -184,10 +184,10 @@ def _reach(settings: Settings, seconds: int) -> None:
                 admin.refuse_altered_sessions(endpoint, connection, writes=endpoint == settings.maintenance)
 
 
-def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, ...]:
+def _existing_objects(settings: Settings) -> tuple[str, ...]:
     """Which of database and roles exist on the target's server. Raises Unreachable or ConfigurationError."""
     configuration = settings.configuration
-    with connection_to.connect(purpose="review") as connection:
+    with settings.maintenance.connect(purpose="review") as connection:
         databases = connection.execute("SELECT datname FROM pg_catalog.pg_database WHERE datname = %s", (configuration.database,)).fetchall()
         roles = connection.execute(
             "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s) ORDER BY rolname",
@@ -197,8 +197,7 @@ def existing_objects(settings: Settings, connection_to: Endpoint) -> tuple[str, 
 
 
 def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
-    existing = existing_objects(settings, settings.maintenance)
-    has_target = f'database "{settings.configuration.database}"' in existing
+    existing, has_target = _existing_objects(settings), settings.target_exists()
     found = status(settings.move, target_exists=has_target)
     others = neighbours(settings.move, target_exists=has_target)
     _refuse_database_of_another_stack(settings, found, others)

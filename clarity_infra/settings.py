@@ -312,6 +312,10 @@ class Settings:
             )
         return target
 
+    def target_exists(self) -> bool:
+        """Whether the target's server has the target database now. Raises Unreachable or ConfigurationError."""
+        return self.maintenance.has_database(self.configuration.database)
+
     @functools.cached_property
     def application(self) -> Endpoint | None:
         """Where DATABASE_URL sends the application now; None where nothing says so. Raises ConfigurationError."""

@@ -489,8 +489,8 @@ def _is_live(move: Move, source: psycopg.Connection) -> bool:
     try:
         with move.target.connect(purpose="undo") as target:
             return lost_fence(move, source, target) is not None
-    except ConfigurationError as error:
-        if "does not exist" not in error.what:  # full, or closed to us: there may be rows in it
+    except ConfigurationError:
+        if move.before_target.has_database(move.target.database):  # closed to us: there may be rows in it
             raise
         return False
 

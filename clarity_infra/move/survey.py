@@ -124,7 +124,7 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_impatient(move.source))
         move_set = read_move_set(source, move.tables, tracking=move.tracking, accept=move.accept)
-        exists = _exists(move) if target_exists is None else target_exists
+        exists = move.before_target.has_database(move.target.database) if target_exists is None else target_exists
         target = stack.enter_context(_impatient(move.target if exists else move.before_target))
         blockers, notes = preflight.check_servers(source, move.source, target, move_set, target_endpoint=move.target)
         if exists:
@@ -162,12 +162,6 @@ def _impatient(endpoint: Endpoint) -> Iterator[psycopg.Connection[Any]]:
                 unchanged="Nothing was changed.",
                 remedy="let it finish, then run the same command again.",
             ) from None
-
-
-def _exists(move: Move) -> bool:
-    with session(move.before_target, purpose="survey") as connection:
-        row = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", (move.target.database,)).fetchone()
-    return row is not None
 
 
 def _counted(move: Move, move_set: MoveSet) -> dict[str, int]:

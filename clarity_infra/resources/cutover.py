@@ -19,7 +19,6 @@ from clarity_infra.move.names import quoted
 from clarity_infra.move.status import status
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, same, say, without_provider
 from clarity_infra.resources.reported import origins_of, reported
-from clarity_infra.review import existing_objects
 from clarity_infra.settings import Settings
 
 
@@ -48,8 +47,7 @@ class CutoverProvider(ClarityProvider):
         every row written since is dropped next.
         """
         settings = self.settings(str(_props["stack"]))
-        exists = f'database "{settings.configuration.database}"' in existing_objects(settings, settings.maintenance)
-        if status(settings.move, target_exists=exists).side != "source":
+        if status(settings.move, target_exists=settings.target_exists()).side != "source":
             raise Refused(
                 "The application was sent over, and the resource that brings it back (rollback) is not in this stack's state.",
                 unchanged=f"Database {quoted(settings.configuration.database)} and the fence of the old tables stay as they are.",

@@ -28,11 +28,12 @@ class DatabaseSettingsProvider(ClarityProvider):
         return UpdateResult(self._set(_news, _olds if stays else {}))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        target = self.settings(str(_props["stack"])).maintenance.with_database(str(_props["database"]))
+        server, database = self.settings(str(_props["stack"])).maintenance, str(_props["database"])
+        target = server.with_database(database)
         try:
             reset_settings(target, sorted(_names(_props)), extension=_extension(_props))
-        except ConfigurationError as error:
-            if "does not exist" not in error.what:  # dropped by hand, and its settings with it
+        except ConfigurationError:
+            if server.has_database(database):  # else it was dropped by hand, and its settings with it
                 raise
         let_go(target, say)  # the database itself is dropped next
 

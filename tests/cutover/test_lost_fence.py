@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from clarity_infra.errors import Refused
+from clarity_infra.errors import ConfigurationError, Refused
 from clarity_infra.move.back import undo, would_lose
 from clarity_infra.move.cleanup import refuse_clean_up
 from clarity_infra.move.journal import Journal
@@ -107,6 +110,39 @@ def test_so_does_a_destroy(moved: Scene, take_off: Way) -> None:
     assert moved.contents("source") == after
     assert moved.ours_on_source() == []
     undo(moved.move, moved.switch, run=uuid.uuid4(), lock_budget=5.0, alive=lambda: True, progress=say)
+
+
+@pytest.mark.parametrize("reason", ['role "admin" does not exist', "die Rolle »admin« existiert nicht"])
+def test_a_login_that_is_gone_is_no_database_that_is_gone(moved: Scene, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    """Taken for a database that was dropped, nothing would be carried back."""
+    schema_dropped(moved)
+    before, connect = moved.contents("target"), psycopg.connect
+
+    def refusing(conninfo: str, **options: Any) -> Any:
+        if conninfo_to_dict(conninfo)["dbname"] == moved.move.target.database:
+            raise psycopg.OperationalError(f"FATAL:  {reason}")
+        return connect(conninfo, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(ConfigurationError, match="refused the login"):
+        patch.setattr(psycopg, "connect", refusing)
+        undo(moved.move, moved.switch, run=uuid.uuid4(), lock_budget=5.0, alive=lambda: True, progress=say)
+    undo(moved.move, moved.switch, run=uuid.uuid4(), lock_budget=5.0, alive=lambda: True, progress=say)
+    assert moved.contents("source") == before
+
+
+@pytest.mark.parametrize("reason", ['database "new" does not exist', "Datenbank »new« existiert nicht"])
+def test_a_database_that_is_gone_holds_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    def refusing(conninfo: str, **options: Any) -> Any:
+        if conninfo_to_dict(conninfo)["dbname"] == "dropped":
+            raise psycopg.OperationalError(f"FATAL:  {reason}")
+        return connect(conninfo, **options)
+
+    connect = psycopg.connect
+    monkeypatch.setattr(psycopg, "connect", refusing)
+    gone = dataclasses.replace(scene.move, target=scene.move.target.with_database("dropped"))
+    before = scene.contents("source")
+    undo(gone, scene.switch, run=uuid.uuid4(), lock_budget=5.0, alive=lambda: True, progress=say)
+    assert scene.contents("source") == before
 
 
 @pytest.mark.parametrize("take_off", WAYS)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from pulumi.dynamic import ConfigureRequest
 from pulumi.dynamic.config import Config
 from pulumi.dynamic.dynamic import serialize_provider
@@ -423,6 +425,26 @@ class TestDatabaseSettings:
 
     def test_a_database_that_was_dropped_by_hand_stops_no_delete(self, provider: DatabaseSettingsProvider) -> None:
         provider.delete("id", {"stack": "dev", "database": "dropped by hand", "values": {"log_statement": "all"}})
+
+    def test_the_servers_catalog_tells_what_was_dropped_in_whatever_language_it_speaks(
+        self, server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connect = psycopg.connect
+
+        def translated(conninfo: str, **options: Any) -> Any:
+            wanted = conninfo_to_dict(conninfo)["dbname"]
+            if wanted != "postgres":
+                raise psycopg.OperationalError(f"FATAL:  {said % wanted}")
+            return connect(conninfo, **options)
+
+        monkeypatch.setattr(psycopg, "connect", translated)
+        provider = configured(DatabaseSettingsProvider(), masterDatabaseUrl=server.url("postgres"), database=database, envFile="")
+        props = {"stack": "dev", "values": {"log_statement": "all"}}
+        said = 'Datenbank "%s" existiert nicht'
+        provider.delete("id", {**props, "database": "dropped by hand"})
+        said = 'role of the settings of "%s" does not exist'
+        with pytest.raises(ConfigurationError, match="refused the login"):
+            provider.delete("id", {**props, "database": database})
 
     def test_what_the_server_does_not_allow_is_a_warning_with_the_statement_to_ask_for(
         self, server: Server, database: str, new_role: Callable[..., str]
