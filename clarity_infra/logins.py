@@ -55,7 +55,7 @@ class Logins:
 
 def logins(settings: Settings) -> Logins:
     """Looks at DATABASE_URL and at Hyperdrive, the latter only where there is a second login. Raises ConfigurationError."""
-    rotation, application, unseen = settings.rotation, settings.application, ""
+    rotation, application, unseen = settings.rotation, settings.in_use, ""
     places = {"DATABASE_URL": (application.database, application.user) if application else ("", "")}
     if rotation.has_second:
         try:

@@ -147,7 +147,7 @@ def _cloudflare(settings: Settings, *, preview: bool) -> Review:
 
 def logins_in_use(settings: Settings, config: dict[str, Any] | None) -> list[str]:
     """The logins by which DATABASE_URL and Hyperdrive reach the new database now."""
-    application, origin = settings.application, (config or {}).get("origin") or {}
+    application, origin = settings.in_use, (config or {}).get("origin") or {}
     used = [(application.database, application.user)] if application else []
     used.append((str(origin.get("database")), str(origin.get("user"))))
     return sorted({user for database, user in used if settings.is_target(database, user)})
@@ -264,7 +264,7 @@ def _sent_elsewhere(settings: Settings, found: Status, config: dict[str, Any] | 
         told.append(
             f"Hyperdrive sends the application to the {sides[sent]} database, but the {sides[found.side]} one is live. {how} sends it there."
         )
-    if found.side == "target" and settings.env_file is not None and settings.application is not None and not settings.switched:
+    if found.side == "target" and settings.env_file is not None and settings.in_use is not None and not settings.switched:
         told.append(
             f"DATABASE_URL in {settings.configuration.env_file} does not name the new database, which is live: somebody changed it. It is left"
             " as it is; the right one is `pulumi stack output databaseUrl --show-secrets`."

@@ -6,6 +6,7 @@ A URL is looked for in the stack's configuration, then in the environment, then 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -53,6 +54,8 @@ _DETOURS = ("PGHOSTADDR", "PGSERVICE")
 
 # What changes from run to run must not be found in a file that lies around: only the URLs are read from `.env`.
 _IN_ENV_FILE = ("masterDatabaseUrl", "databaseUrl", "targetDatabaseUrl")
+# What this stack changes there: the environment has what stood there when the shell began, and nobody changes that.
+_SWITCHED = ("databaseUrl",)
 
 # Cloudflare's IDs are 32 hexadecimal digits. https://developers.cloudflare.com/fundamentals/account/find-account-and-zone-ids/
 _CLOUDFLARE_ID = re.compile(r"[0-9a-f]{32}")
@@ -225,13 +228,13 @@ class Settings:
         if configured:
             return configured, f"{PROJECT}:{key}"
         variable = VARIABLES[key]
-        if self.environment.get(variable):
-            return self.environment[variable], variable
-        if key in _IN_ENV_FILE and self.env_file is not None:
-            found = self.env_file.get(variable)
-            if found:
-                return found, f"{variable} in {self.configuration.env_file}"
-        return "", variable
+        exported = self.environment.get(variable) or ""
+        file = self.configuration.env_file
+        if key in _IN_ENV_FILE and (not exported or (key in _SWITCHED and (self.folder / file).is_file())):
+            written = self.env_file.get(variable) if self.env_file is not None else None
+            if written:
+                return written, f"{variable} in {file}"
+        return exported, variable
 
     @functools.cached_property
     def env_file(self) -> EnvFile | None:
@@ -318,8 +321,20 @@ class Settings:
 
     @functools.cached_property
     def application(self) -> Endpoint | None:
-        """Where DATABASE_URL sends the application now; None where nothing says so. Raises ConfigurationError."""
+        """Where DATABASE_URL, or the key in its place, sends the application; None where nothing says so. Raises ConfigurationError."""
         return self._endpoint("databaseUrl", required=False)
+
+    @functools.cached_property
+    def in_use(self) -> Endpoint | None:
+        """Where the application is sent now: `.env`, which is what is switched, counts more than a key that says what was before it.
+
+        Raises ConfigurationError.
+        """
+        with contextlib.suppress(ConfigurationError):  # a file that is not there, or a URL of another kind
+            url = self.env_file.get(VARIABLES["databaseUrl"]) if self.env_file is not None else None
+            if url:
+                return Endpoint.from_url(url, name=VARIABLES["databaseUrl"], connects=False)
+        return self.application
 
     @property
     def application_url(self) -> str:
@@ -329,8 +344,7 @@ class Settings:
     @property
     def switched(self) -> bool:
         """Whether DATABASE_URL already names the new database and one of its logins."""
-        application = self.application
-        return application is not None and self.is_target(application.database, application.user)
+        return self.in_use is not None and self.is_target(self.in_use.database, self.in_use.user)
 
     def is_target(self, database: Any, user: Any) -> bool:
         """Whether a database and a login are the application's new ones, whichever revision the password has."""

@@ -26,7 +26,7 @@ Made from `Pulumi.yaml` by `make docs`; not to be edited here.
 Set a key with `pulumi config set KEY VALUE` (`--secret` for a secret, `--path 'tables[0]'` for a list). A key that is misspelt, out of range
 or contradicts another is refused at preview, with all that is wrong named at once. A secret is refused where it was set without `--secret`,
 since the stack's file would hold it in clear. Where a variable is named, it is read when the key is not set: from the environment, then,
-for the URLs, from the application's `.env`.
+for the URLs, from the application's `.env`; for DATABASE_URL, which is switched there, the file comes first.
 """
 
 

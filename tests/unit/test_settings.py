@@ -178,6 +178,25 @@ def test_the_stack_decides_over_the_environment_and_that_over_the_file(tmp_path:
     assert stack.source.database == "stack"
 
 
+def test_of_the_url_that_is_switched_the_file_counts_more_than_what_a_shell_read_from_it_before(tmp_path: Path) -> None:
+    """`. .env`, then a switch or a way back in the same shell: what it exported names the other database."""
+    old, new = "postgresql://app:1@127.0.0.1/postgres", "postgresql://clarity_user:2@127.0.0.1/clarity"
+    for written, exported in ((old, new), (new, old)):
+        (tmp_path / ".env").write_text(f"DATABASE_URL={written}\n")
+        found = settings(tmp_path, {"DATABASE_URL": exported}, envFile=".env")
+        assert (found.application_url, found.switched) == (written, written == new)
+    (tmp_path / ".env").unlink()
+    assert settings(tmp_path, {"DATABASE_URL": old}, envFile=".env").application_url == old
+    assert settings(tmp_path, {"DATABASE_URL": new}, envFile="").switched
+
+
+def test_a_key_that_says_what_was_before_the_move_does_not_say_where_the_application_is(tmp_path: Path) -> None:
+    old = "postgresql://app:1@127.0.0.1/postgres"
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://clarity_user:2@127.0.0.1/clarity\n")
+    found = settings(tmp_path, databaseUrl=old, envFile=".env")
+    assert (found.application_url, found.switched) == (old, True)
+
+
 @pytest.mark.parametrize("variable", ["PGHOSTADDR", "PGSERVICE"])
 def test_nothing_but_the_urls_says_where_a_session_goes(tmp_path: Path, variable: str) -> None:
     """With PGHOSTADDR a URL of this machine, which may go without TLS, leads wherever that says."""
