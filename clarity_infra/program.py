@@ -75,6 +75,8 @@ def way_back_inputs(settings: Settings, found: Review) -> dict[str, Any]:
         "originPassword": _unknown() if found.unseen else pulumi.Output.secret(hyperdrive.origin_password(found.hyperdrive, settings)),
         "originAccessSecret": _unknown() if found.unseen else pulumi.Output.secret(hyperdrive.origin_access_secret(found.hyperdrive, settings)),
         "envBefore": pulumi.Output.secret(json.dumps(before, sort_keys=True)),
+        "envFile": env_path(settings),
+        "envSwitched": settings.switched,
         "hyperdrive": _unknown() if found.unseen else json.dumps(_lasting(found.hyperdrive), sort_keys=True) if found.hyperdrive else "",
         "copying": settings.at_least("copy") or _seen(found, found.copied),
         "switched": found.switched,

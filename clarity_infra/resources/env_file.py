@@ -28,6 +28,8 @@ class EnvFileProvider(ClarityProvider):
         released = [key for key in _olds.get("variables") or [] if key not in _news["variables"]]
         if released:  # no longer ours to change, so it is as it was before it was
             restore({**_olds, "variables": released})
+        if _olds.get("path") != _news.get("path"):
+            _let_go(_olds, _news)
         return UpdateResult(self._written(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
@@ -51,6 +53,20 @@ def write(props: Properties) -> None:
     if after.text != before.text:
         after.write()
         say(f"{before.path.name}: {', '.join(json.loads(str(props['values'])))} now name(s) the new database")
+
+
+def _let_go(olds: Properties, news: Properties) -> None:
+    """Of a file that `envFile` no longer names: it goes back with the rest where that is now, and never again by itself. Raises as `write`."""
+    path = Path(str(olds.get("path") or ""))
+    if not olds.get("path") or not path.exists() or _restored(olds) is None:  # moved, or as it was before it was this stack's
+        return
+    if news["side"] == "source":
+        restore(olds)
+    else:
+        say(
+            f"warning: {path} is no longer this stack's to change: {' and '.join(olds['variables'])} in it name(s) the new database, and must be"
+            " set back by hand where you go back"
+        )
 
 
 def restore(props: Properties) -> None:

@@ -19,6 +19,8 @@ _CREDENTIALS = ("applicationUrl", "originPassword", "originAccessSecret", "envBe
 # What somebody may give by name even later: a password that was changed while the application is on the new database.
 _GIVEN = ("originPassword", "originAccessSecret")
 _URL = "DATABASE_URL"
+# Of which file envBefore is; empty where there is none. A state from before this property has none.
+_FILE = "envFile"
 # What is of before the first copy only: from then on the config has the cache off by our own doing.
 _CONFIG = ("hyperdrive",)
 
@@ -42,8 +44,8 @@ class WayBackProvider(ClarityProvider):
         return CreateResult("way-back", without_provider(props))
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> DiffResult:
-        kept = _kept(_olds, _news)
-        return DiffResult(changes=any(not same(_olds.get(key), kept.get(key)) for key in (*_CREDENTIALS, *_CONFIG)))
+        kept, compared = _kept(_olds, _news), [*_CREDENTIALS, *_CONFIG, *([_FILE] if _FILE in _olds else [])]
+        return DiffResult(changes=any(not same(_olds.get(key), kept.get(key)) for key in compared))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
         return UpdateResult(_kept(_olds, _news))
@@ -57,9 +59,19 @@ def _kept(olds: Properties, news: Properties) -> Properties:
     if news.get("switched"):
         frozen += [key for key in (*_CREDENTIALS, *_CONFIG) if key not in given]
     kept = {**without_provider(news), **unseen, **{key: olds[key] for key in frozen if olds.get(key)}}
+    if news.get("switched") and _is_of_another_file(olds, news):
+        kept["envBefore"] = news.get("envBefore")
     if news.get("switched") and "originPassword" in given:
         kept["envBefore"] = _with_password(str(kept["envBefore"]), str(kept.get("hyperdrive") or ""), str(news["originPassword"]))
     return kept
+
+
+def _is_of_another_file(olds: Properties, news: Properties) -> bool:
+    """Whether `envFile` names another file since, or one at last, that was not switched yet: what it has now is what it had before. One that
+    was is the recorded file, moved.
+    """
+    known = olds[_FILE] if _FILE in olds else news.get(_FILE) if json.loads(str(olds.get("envBefore") or "{}")) else ""
+    return bool(news.get(_FILE)) and news[_FILE] != known and not news.get("envSwitched")
 
 
 def _with_password(before: str, hyperdrive: str, password: str) -> str:

@@ -311,6 +311,23 @@ class TestWayBack:
         other = {**olds, "hyperdrive": '{"origin": {"user": "another"}}'}
         assert WayBackProvider().update("id", other, {**news, "hyperdrive": "ours"}).outs["envBefore"] == olds["envBefore"]  # type: ignore[index]
 
+    @pytest.mark.parametrize("known", [{}, {"envFile": ""}, {"envFile": ".env"}], ids=["a state of before", "no file", "another file"])
+    def test_a_file_that_is_named_after_the_switch_has_its_own_old_values_recorded(self, known: dict[str, Any]) -> None:
+        olds = {**self.OLDS, **known}
+        news = {**self.OLDS, "envFile": ".env.two", "envBefore": '{"DATABASE_URL": "two"}', "envSwitched": False, "switched": True}
+        assert WayBackProvider().diff("id", olds, news).changes
+        made = dict(WayBackProvider().update("id", olds, news).outs or {})
+        assert made["envBefore"] == news["envBefore"]
+        later = {**news, "envBefore": '{"DATABASE_URL": "ours"}', "envSwitched": True}
+        assert not WayBackProvider().diff("id", made, later).changes
+        changed_by_hand = {**later, "envSwitched": False}
+        assert not WayBackProvider().diff("id", made, changed_by_hand).changes
+
+    def test_a_file_that_was_moved_after_the_switch_keeps_what_was_recorded(self) -> None:
+        olds = {**self.OLDS, "envFile": ".env", "envBefore": '{"DATABASE_URL": "old"}'}
+        news = {**olds, "envFile": ".env.two", "envBefore": '{"DATABASE_URL": "ours"}', "envSwitched": True, "switched": True}
+        assert dict(WayBackProvider().update("id", olds, news).outs or {})["envBefore"] == olds["envBefore"]
+
     def test_a_stack_that_never_saw_the_old_database_begins_nothing(self) -> None:
         result = WayBackProvider().check({}, {**self.OLDS, "switched": True, "applicationUrl": "postgresql://u:hunter2@h/d"})
         [told] = messages(result)
@@ -360,6 +377,17 @@ class TestEnvFile:
         provider.create({**props, "side": "target"})
         provider.delete("id", {**props, "side": "target"})
         assert Path(props["path"]).read_bytes() == self.TEXT.encode()
+
+    @pytest.mark.parametrize("side", ["source", "target"])
+    def test_a_file_that_is_no_longer_named_goes_back_with_the_rest_or_is_told_of(
+        self, props: dict[str, Any], capsys: pytest.CaptureFixture[str], side: str
+    ) -> None:
+        provider, path = EnvFileProvider(), Path(props["path"])
+        switched = provider.create({**props, "side": "target"}).outs or {}
+        text = path.read_bytes()
+        provider.update("id", switched, {**props, "path": "", "side": side})
+        told = f"{path} is no longer this stack's to change: DATABASE_URL in it name(s) the new database" in capsys.readouterr().err
+        assert (path.read_bytes(), told) == ((text, True) if side == "target" else (self.TEXT.encode(), False))
 
     def test_a_variable_that_was_not_there_is_taken_out_again(self, props: dict[str, Any]) -> None:
         path, props = Path(props["path"]), {**props, "before": json.dumps({"DATABASE_URL": None}), "side": "target"}
