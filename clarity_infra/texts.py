@@ -9,6 +9,8 @@ TERMINAL = 80
 """Columns of a terminal that nobody made wider."""
 WIDTH = TERMINAL - 4
 """Of these, what the engine leaves for what a program says, which it indents; it fits into a pull request's comment as well."""
+LONGEST_VALUE = 60
+"""Characters that are shown of a value in a row."""
 
 
 def size(count: float) -> str:
@@ -18,6 +20,12 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TB"
+
+
+def on_one_line(value: str) -> str:
+    """A value of somebody's row, which may hold anything: shortened, and without what would end the line or make a terminal do things."""
+    shown = value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - 3] + "..."
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
 
 
 def duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ from clarity_infra.move.pace import still
 from clarity_infra.move.queries import query
 from clarity_infra.move.rows import digest_tables, session
 from clarity_infra.move.sequences import State, read_sequences
+from clarity_infra.texts import on_one_line
 
 # More keys of one table than this help nobody.
 KEYS_NAMED = 10
@@ -264,12 +265,8 @@ def _keys(changes: Changes) -> str:
 
 
 def _key(columns: tuple[str, ...], key: Key) -> str:
-    values = [f"{column}={'NULL' if value is None else _shown(value)}" for column, value in zip(columns, key, strict=True)]
+    values = [f"{column}={'NULL' if value is None else on_one_line(value)}" for column, value in zip(columns, key, strict=True)]
     return " ".join(values[:4]) + (" ..." if len(values) > 4 else "")
-
-
-def _shown(value: str) -> str:
-    return value if len(value) <= 60 else value[:57] + "..."
 
 
 def negative_control(target: psycopg.Connection[Any], compared: list[tuple[Table, Digest, Digest]], method: Method) -> str:
@@ -325,7 +322,7 @@ def _means_the_same(aspect: str, a: str | None, b: str | None) -> bool:
 
 
 def _value(text: str | None) -> str:
-    return "not set" if text is None else f"'{_shown(unquoted(text))}'"
+    return "not set" if text is None else f"'{on_one_line(unquoted(text))}'"
 
 
 def _structure(connection: psycopg.Connection[Any], move_set: MoveSet, known: Mapping[str, bool]) -> _Aspects:

@@ -139,6 +139,19 @@ def test_it_says_beforehand_what_would_be_carried_and_lost(scene: Scene) -> None
     assert len(loss.no_place) == 1 and "id=7" in loss.no_place[0]
 
 
+def test_a_key_is_somebodys_data_and_stays_on_its_line(scene: Scene) -> None:
+    """Read before a roll-back is approved: nobody who writes to the application's tables may add to what it says."""
+    for on in (scene.on_source, scene.on_target):
+        on("DELETE FROM public.log; ALTER TABLE public.log ADD COLUMN name text PRIMARY KEY")
+    scene.cut_over()
+    scene.on_target("ALTER TABLE public.log ADD COLUMN agent text")
+    names = "(E'x\\n```\\n# Nothing is lost\\x1b[2K'), (repeat('y', 5000))"
+    scene.on_target(f"INSERT INTO public.log (name, agent) SELECT n.name, 'opus' FROM (VALUES {names}) AS n(name)")
+    [listed] = would_lose(scene.move).no_place
+    assert r"name=x\n```\n# Nothing is lost\x1b[2K; name=yyy" in listed
+    assert len(listed.splitlines()) == 1 and len(listed) < 200
+
+
 def test_undo_leaves_nothing_on_the_source(scene: Scene) -> None:
     before = scene.contents("source")
     scene.cut_over()

@@ -249,3 +249,13 @@ def test_client_tools_that_are_new_enough_are_left_as_they_are(tmp_path: Path) -
     assert (done.returncode, done.stdout) == (0, "PostgreSQL's client tools: version 99\n"), done.stderr
     older = subprocess.run([*command, "100"], env=environment, capture_output=True, text=True, check=False)
     assert older.returncode == 7  # what would install them was called
+
+
+def test_what_a_rollback_would_lose_cannot_end_its_block(tmp_path: Path) -> None:
+    """A table's name may hold anything, and the summary is read before the roll-back is approved."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf '%s\\n' 'table x' '````' '# Nothing is lost'\n")
+    python.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(python)}
+    done = subprocess.run([PROJECT / "scripts" / "count-rollback", "dev"], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["`````text", "table x", "````", "# Nothing is lost", "`````"]
