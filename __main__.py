@@ -119,7 +119,7 @@ for title, line in outputs.summary(**done).items():
     pulumi.export(title, line)
 pulumi.export("evidence", outputs.evidence(access=access.found, **done))
 pulumi.export("warnings", audit.warnings)
-pulumi.export("advice", audit.advice)
+pulumi.export("advice", outputs.advice(audit.advice, access.found))
 pulumi.export("cloudflareAddresses", program.addresses(settings, found))
 pulumi.export("nextSteps", next_steps(settings))
 pulumi.export("summary", outputs.text(settings.stage, next_steps(settings), **done))

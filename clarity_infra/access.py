@@ -36,17 +36,17 @@ def check_access(
     """Logs in as the application's user (`application` holds its password) and tries what must work and what must be refused.
 
     Everything happens in transactions that are rolled back. `tables` are those of the target that exist; `owner` is the role the login
-    must act as, itself where none is named; `reader` the role that may only read, if there is one. Returns the lists of what worked and what
-    was refused. Raises Refused with every attempt that went the wrong way.
+    must act as, itself where none is named; `reader` the role that may only read, if there is one. Returns the lists of what worked, of what
+    was refused, and of what the server's operator alone could forbid (`advice`). Raises Refused with every attempt that went the wrong way.
     """
-    wrong: list[str] = []
+    wrong, advice = list[str](), list[str]()
     with application.connect(autocommit=False, purpose="access check") as connection:
         _acts_as(connection, owner or application.user, wrong)
         allowed = _allowed(connection, tables, wrong)
         refused = _refused(connection, _forbidden(admin, application, role), wrong)
         refused += _attributes(connection, wrong)
         refused += _server_roles(connection, wrong, own_database_only=own_database_only)
-        refused += _outward_extensions(connection, wrong)
+        refused += _outward_extensions(connection, wrong, advice)
     if own_database_only:
         refused += _other_databases(application, source, wrong)
     _public_nothing(admin, application, wrong)
@@ -59,7 +59,7 @@ def check_access(
             unchanged="The application still uses the old database.",
             remedy="take back what was granted by hand (or grant what is missing), then run `pulumi up` again.",
         )
-    return {"allowed": allowed, "refused": refused}
+    return {"allowed": allowed, "refused": refused, **({"advice": advice} if advice else {})}
 
 
 def _allowed(connection: psycopg.Connection, tables: Sequence[Name], wrong: list[str]) -> list[str]:
@@ -199,20 +199,29 @@ def _server_roles(connection: psycopg.Connection, wrong: list[str], *, own_datab
     return [] if found else ["act as one of the server's own roles"]
 
 
-# What opens connections to other databases or runs code outside of the server's rules, among PostgreSQL's own extensions.
-_OUTWARD = ["dblink", "postgres_fdw", "file_fdw", "adminpack", "plpython3u", "plperlu", "pltclu"]
+# What reads files or runs code outside of the server's rules, among PostgreSQL's own extensions.
+_OUTWARD = ["file_fdw", "adminpack", "plpython3u", "plperlu", "pltclu"]
+# What opens connections to other databases. Some providers have everybody make these (Neon: compute/compute-node.Dockerfile), and it is not for
+# the admin to forbid; both ask a user who is no superuser for a password of that other database.
+_CONNECTING = ["dblink", "postgres_fdw"]
 
 
-def _outward_extensions(connection: psycopg.Connection, wrong: list[str]) -> list[str]:
+def _outward_extensions(connection: psycopg.Connection, wrong: list[str], advice: list[str]) -> list[str]:
     """Who may create in a database may create its trusted extensions: none of these is one unless the server was changed."""
     rows = connection.execute(
         "SELECT DISTINCT name::text FROM pg_catalog.pg_available_extension_versions"
         " WHERE name = ANY (%s) AND (trusted OR NOT superuser) ORDER BY 1",
-        (_OUTWARD,),
+        ([*_OUTWARD, *_CONNECTING],),
     ).fetchall()
     connection.rollback()
-    wrong += [f"it can create extension {row[0]}" for row in rows]
-    return [] if rows else ["create an extension that leads out of the database"]
+    names = [str(row[0]) for row in rows]
+    wrong += [f"it can create extension {name}" for name in names if name in _OUTWARD]
+    if connecting := [name for name in names if name in _CONNECTING]:
+        advice.append(
+            f'the server lets every user who may create in a database create {" and ".join(connecting)}, by which "{connection.info.user}" can'
+            " connect to other databases that it knows a password of: only the server's operator can change that"
+        )
+    return [] if names else ["create an extension that leads out of the database"]
 
 
 def _only_reads(admin: Endpoint, reader: str, tables: Sequence[Name], wrong: list[str]) -> None:
@@ -241,7 +250,10 @@ def _only_reads(admin: Endpoint, reader: str, tables: Sequence[Name], wrong: lis
 
 
 def _other_databases(application: Endpoint, source: Endpoint, wrong: list[str]) -> list[str]:
-    """The old tables are out of reach: by CONNECT or, where PUBLIC may connect to the source, by the tables' privileges."""
+    """The old tables are out of reach: by CONNECT or, where PUBLIC may connect to the source, by the tables' privileges.
+
+    What an extension brings along (pg_stat_statements, PostGIS) is everybody's to read by its own script, and none of the old tables.
+    """
     elsewhere = dataclasses.replace(source, user=application.user, password=application.password, parameters=application.parameters)
     same_server = (source.host, source.port) == (application.host, application.port)
     if not same_server:
@@ -255,7 +267,9 @@ def _other_databases(application: Endpoint, source: Endpoint, wrong: list[str]) 
             "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)"
             " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
             " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
-            " AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') ORDER BY 1 LIMIT 5"
+            " AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')"
+            " AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d"
+            " WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1 LIMIT 5"
         ).fetchall()
     if readable:
         wrong.append(f"it can read tables of database {source.database}: " + ", ".join(str(row[0]) for row in readable))

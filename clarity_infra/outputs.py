@@ -75,6 +75,11 @@ def evidence(*, copy: Any, access: Any, cutover: Any, cleanup: Any) -> dict[str,
     }
 
 
+def advice(audit: Any, access: Any) -> pulumi.Output[list[str]]:
+    """What only the server's operator can set: for the audit log, and against what the access check found the application able to do."""
+    return pulumi.Output.all(audit, access).apply(lambda both: [*(both[0] or ()), *((both[1] or {}).get("advice") or ())])
+
+
 def live(cutover: Mapping[str, Any] | None, cleanup: Mapping[str, Any] | None) -> str:
     """Which side takes the application's writes, as far as this stack's last run knows."""
     if cleanup:

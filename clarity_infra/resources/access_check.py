@@ -36,6 +36,8 @@ class AccessCheckProvider(ClarityProvider):
             reader=str(props.get("reader") or ""),
         )
         say(f"access check: {len(found['allowed'])} things the application does work, {len(found['refused'])} others are refused")
+        for advice in found.get("advice", ()):
+            say(f"advice: {advice}")
         return {**without_provider(props), "found": found}
 
 

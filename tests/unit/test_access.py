@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from psycopg import sql
@@ -174,6 +176,32 @@ def test_tables_of_another_database_within_reach_are_found(scene: Scene) -> None
     scene.run("GRANT SELECT ON public.theirs TO PUBLIC", scene.source)
     assert f"it can read tables of database {scene.source}: public.theirs" in scene.wrong()
     assert scene.check(own_database_only=False)["refused"]
+
+
+def test_what_an_extension_brings_along_is_none_of_the_old_tables(scene: Scene) -> None:
+    """pg_stat_statements, which most managed servers have, lets everybody read its views."""
+    scene.run("CREATE EXTENSION pg_stat_statements", scene.source)
+    assert f"read tables of database {scene.source}" in scene.check()["refused"]
+
+
+@pytest.mark.parametrize(("extension", "refused"), [("dblink", False), ("postgres_fdw", False), ("file_fdw", True)])
+def test_extensions_that_a_server_lets_everybody_make(scene: Scene, extension: str, refused: bool) -> None:
+    """Neon's has dblink and postgres_fdw so: the admin cannot change it, so it is told and stops nothing. What reads files is another matter."""
+    with tempfile.TemporaryDirectory() as folder:
+        control = Path(folder) / "extension" / f"{extension}.control"
+        control.parent.mkdir()
+        control.write_text("default_version = '1.0'\ntrusted = true\n")
+        control.with_name(f"{extension}--1.0.sql").touch()
+        for path in (Path(folder), control.parent):
+            path.chmod(0o755)
+        scene.run(f"ALTER ROLE {{user}} SET extension_control_path = '{folder}:$system'")
+        if refused:
+            assert f"it can create extension {extension}" in scene.wrong()
+            return
+        found = scene.check()
+    (advice,) = found["advice"]
+    assert extension in advice and scene.user in advice and "only the server's operator" in advice
+    assert "create an extension that leads out of the database" not in found["refused"]
 
 
 def test_a_database_that_lets_nobody_in_is_refused_too(scene: Scene) -> None:
