@@ -19,6 +19,9 @@ from clarity_infra.move.queries import query
 # Neon's compute refuses a role's password that it cannot read: "Neon only supports being given plaintext passwords".
 _REFUSES_VERIFIERS = (".neon.tech", ".neon.build")
 
+# Milliseconds that the PostgreSQL plugin may need: to drop a database the server writes a checkpoint, which takes a while on a busy one.
+_ENOUGH = {"statement_timeout": 60_000, "transaction_timeout": 60_000, "lock_timeout": 5_000, "idle_in_transaction_session_timeout": 5_000}
+
 
 def lacking(connection: psycopg.Connection[Any], *, database: str, roles: Sequence[str], all_data: bool) -> list[str]:
     """The statements to ask for where the session's user could not make, or take over, this database and these roles; reads only.
@@ -83,6 +86,24 @@ def refuse_altered_sessions(endpoint: Endpoint, connection: psycopg.Connection[A
             remedy="see why: some providers set it while a disk is full. Then ALTER ROLE, ALTER DATABASE or ALTER SYSTEM, whichever set it,"
             " ... RESET default_transaction_read_only.",
         )
+
+
+def hurried(admin: Endpoint) -> list[str]:
+    """A warning where the login's sessions are ended so soon that the plugin, which takes settings as they are, may fail half way."""
+    try:
+        begun = admin.begins_with(*_ENOUGH)
+    except psycopg.errors.QueryCanceled:
+        begun = {"statement_timeout": "1"}
+    short = [name for name, enough in _ENOUGH.items() if 0 < int(begun.get(name, 0)) < enough]
+    if not short:
+        return []
+    shown = ", ".join(f"{name} = {begun[name]} ms" for name in short)
+    undo = "; ".join(f"ALTER ROLE {quoted(admin.user)} SET {name} TO 0" for name in short)
+    return [
+        f"Sessions of \"{admin.user}\" on {admin.host} begin with {shown}. This program's own do without, but the PostgreSQL plugin's do not: it may"
+        f' be stopped half way, as it makes or drops the database. Before this, as "{admin.user}": {undo} (where one was set for a single'
+        f" database: ALTER ROLE {quoted(admin.user)} IN DATABASE {quoted(admin.database)} SET ...)."
+    ]
 
 
 def verifier_warning(admin: Endpoint) -> str:

@@ -290,6 +290,18 @@ class Endpoint:
         connection.autocommit = autocommit
         return connection
 
+    def begins_with(self, *names: str) -> dict[str, str]:
+        """The settings that a session of this login has from the start where it asks for none: those of the plugin do not.
+
+        Times are in their own unit (`pg_settings.unit`). Raises as `connect` does; psycopg.Error where they let no question through.
+        """
+        try:
+            connection = psycopg.connect(self.conninfo(application_name="clarity-infra review", options=""), autocommit=True)
+        except psycopg.OperationalError as error:
+            raise self._cannot_connect(error) from None
+        with connection:
+            return dict(connection.execute("SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY (%s)", (list(names),)).fetchall())
+
     def _share(self, patience: int) -> int:
         """Seconds for each of the host's addresses: they are tried one after another."""
         try:

@@ -344,6 +344,7 @@ def _not_allowed(settings: Settings, *, provisions: bool) -> tuple[str, ...]:
             warnings += filter(None, [admin.verifier_warning(settings.maintenance)])
         if configuration.audit_log:
             warnings += missing_privileges(connection, configuration.database, AUDIT)
+    warnings += admin.hurried(settings.maintenance)
     return tuple(warnings)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import sql
 from pulumi.dynamic import ConfigureRequest
@@ -96,6 +97,25 @@ def test_settings_that_make_its_sessions_unfit_are_told_before_anything_is_made(
     with home.connect() as root:
         root.execute(sql.SQL("ALTER ROLE {admin} RESET ALL; ALTER ROLE {admin} IN DATABASE {source} RESET ALL").format(**names))
     assert review(settings(poor), preview=True).stage == ""
+
+
+@pytest.mark.parametrize("where", ["ROLE {admin}", "ROLE {admin} IN DATABASE {source}", "DATABASE {source}"])
+def test_timeouts_that_would_end_the_plugin_s_sessions_are_told_with_what_helps(where: str, home: Server, poor: Endpoint) -> None:
+    """Our own sessions do without; a database that the plugin could not drop is left, and lets nobody in."""
+    names = {"admin": sql.Identifier(poor.user), "source": sql.Identifier(poor.database)}
+    with home.connect() as root:
+        root.execute(sql.SQL("ALTER ROLE {admin} CREATEROLE CREATEDB").format(**names))
+        assert not [text for text in review(settings(poor), preview=True).warnings if "plugin" in text]
+        for setting in ("statement_timeout = '2s'", "idle_in_transaction_session_timeout = '200ms'", "lock_timeout = '1min'"):
+            root.execute(sql.SQL(f"ALTER {where} SET {setting}").format(**names))
+    (told,) = [text for text in review(settings(poor), preview=True).warnings if "plugin" in text]
+    assert "begin with statement_timeout = 2000 ms, idle_in_transaction_session_timeout = 200 ms." in told
+    helps = [part.removeprefix("ALTER ROLE").strip() for part in told.split('": ')[1].split(" (where")[0].split("; ")]
+    with psycopg.connect(poor.conninfo(), autocommit=True) as own:
+        for part in helps:
+            target = sql.SQL("{admin} IN DATABASE {source}").format(**names) if "IN DATABASE" in where else sql.SQL("{admin}").format(**names)
+            own.execute(sql.SQL("ALTER ROLE {} SET {}").format(target, sql.SQL(part.split(" SET ")[1])))
+    assert not [text for text in review(settings(poor), preview=True).warnings if "plugin" in text]
 
 
 def test_what_exists_must_be_the_admins_to_change(
