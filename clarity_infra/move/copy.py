@@ -27,6 +27,7 @@ from clarity_infra.move.model import Move, MoveSet, Progress
 from clarity_infra.move.names import Name
 from clarity_infra.move.pace import still
 from clarity_infra.move.queries import query
+from clarity_infra.move.room import fitting
 from clarity_infra.move.rows import Copied, copy_rows, megabytes, session
 from clarity_infra.move.sequences import State, read_sequences, set_sequences
 from clarity_infra.move.steps import Steps
@@ -49,10 +50,13 @@ def copy(move: Move, *, run: uuid.UUID, progress: Progress, revision: int = 0) -
     with session(move.target, purpose="copy") as target, journal.exclusive(target, move.stack):
         with _snapshot(move) as (source, move_set, snapshot):
             _refuse_obstacles(move, source, target, move_set)
+            workers, fewer = fitting(move, source, target)
+            if fewer:
+                progress(fewer)
             Journal(target, move.stack).open()
             discard(target, move, progress)
             Journal(target, move.stack).append(STARTED, run, tables=[str(table.name) for table in move_set.tables], source=move.source.label())
-            evidence = _Copy(move, run, progress, source, target, move_set, snapshot).make()
+            evidence = _Copy(dataclasses.replace(move, workers=workers), run, progress, source, target, move_set, snapshot).make()
         evidence["revision"] = revision
         evidence["seconds"] = round(time.monotonic() - started, 3)
         # The one synchronous commit: it flushes everything before it.

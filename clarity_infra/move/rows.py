@@ -28,6 +28,7 @@ from clarity_infra.move.digest import Digest, Grain, Method, RowTooLarge, digest
 from clarity_infra.move.model import Progress, Table
 from clarity_infra.move.names import Name
 from clarity_infra.move.pace import Pace
+from clarity_infra.move.room import readers
 
 # Rows come one a call; written in batches of this size they need half the client's time (research: 8 to 128 KB are alike).
 BATCH_BYTES = 64 * 1024
@@ -146,7 +147,7 @@ def copy_rows(
 
     # Rows first. A digest travels nowhere: from the start on it uses the processor while others wait for the network or a disk.
     todo = [functools.partial(carry, part) for part in rows] + [functools.partial(check, part) for part in checks]
-    crew = Crew(workers, from_source, to_target, readers=(workers + 1) // 2)
+    crew = Crew(workers, from_source, to_target, readers=readers(workers))
     carried: dict[Name, list[Copied]] = {}
     checked: dict[Name, list[Digest]] = {}
     for task, found in crew.run(todo, lambda task, *connections: task(*connections), reading=lambda task: task.func == check, beat=pace.tell):

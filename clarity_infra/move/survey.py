@@ -17,6 +17,7 @@ from clarity_infra.move.catalog import read_move_set
 from clarity_infra.move.crew import Crew
 from clarity_infra.move.discard import last_made, objects_of
 from clarity_infra.move.model import Blocker, Move, MoveSet, Table
+from clarity_infra.move.room import fitting
 from clarity_infra.move.rows import session
 from clarity_infra.move.values import check_values
 from clarity_infra.texts import counted, facts, size, table
@@ -134,9 +135,10 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
             )
             blockers, notes = blockers + found[0], notes + found[1]
         blockers += check_values(source, move_set)
+        workers, fewer = fitting(move, source, target)
         rows = {str(table.name): table.estimated_rows if table.kind == "r" else 0 for table in move_set.tables}
         if count:
-            rows = _counted(move, move_set)
+            rows = _counted(move, move_set, workers)
         return Survey(
             source=move.source.label(),
             target=move.target.label(),
@@ -145,7 +147,7 @@ def survey(move: Move, *, target_exists: bool | None = None, count: bool = False
             rows=rows,
             counted=count,
             blockers=(*move_set.blockers, *blockers),
-            notes=(*move_set.notes, *move_set.shared, *notes),
+            notes=(*move_set.notes, *move_set.shared, *notes, *filter(None, [fewer])),
         )
 
 
@@ -164,9 +166,9 @@ def _impatient(endpoint: Endpoint) -> Iterator[psycopg.Connection[Any]]:
             ) from None
 
 
-def _counted(move: Move, move_set: MoveSet) -> dict[str, int]:
+def _counted(move: Move, move_set: MoveSet, workers: int) -> dict[str, int]:
     def work(table: Table, connection: psycopg.Connection[Any]) -> int:
         return int(connection.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(table.name.identifier())).fetchall()[0][0])
 
-    counts = Crew(move.workers, lambda: session(move.source, purpose="survey")).run(move_set.with_rows, work)
+    counts = Crew(workers, lambda: session(move.source, purpose="survey")).run(move_set.with_rows, work)
     return {str(table.name): 0 for table in move_set.tables} | {str(table.name): rows for table, rows in counts}

@@ -22,6 +22,7 @@ from clarity_infra.move.model import Move, MoveSet, Progress, Table
 from clarity_infra.move.names import Name, every_name_quoted, quoted, unquoted
 from clarity_infra.move.pace import still
 from clarity_infra.move.queries import query
+from clarity_infra.move.room import fitting
 from clarity_infra.move.rows import digest_tables, session
 from clarity_infra.move.sequences import State, read_sequences
 from clarity_infra.texts import on_one_line
@@ -126,11 +127,12 @@ def verify_move(move: Move, *, progress: Progress) -> Verification:
             method = probed(source, target)
             progress(f"Comparing {len(move_set.tables)} tables of {move.source.label()} and {move.target.label()}.")
             present = comparable(target, move_set)
+            workers, _ = fitting(move, source, target)
             with _readable(move.source, None), still(progress, "reading the source"):
-                a = digest_tables(lambda: _joined(move.source, None, source_snapshot), present, workers=move.workers, method=method, grains={})
+                a = digest_tables(lambda: _joined(move.source, None, source_snapshot), present, workers=workers, method=method, grains={})
             progress("The source is read.")
             with _readable(move.target, role), still(progress, "reading the target"):
-                b = digest_tables(lambda: _joined(move.target, role, target_snapshot), present, workers=move.workers, method=method, grains={})
+                b = digest_tables(lambda: _joined(move.target, role, target_snapshot), present, workers=workers, method=method, grains={})
             progress("The target is read.")
             same = {name for name in a if a[name].value.split(":")[0] == b[name].value.split(":")[0]}
             return verify(

@@ -292,6 +292,27 @@ def test_a_big_table_goes_in_ranges(filled: Scene, monkeypatch: pytest.MonkeyPat
     assert filled.copy(*TABLES)["tables"][0]["rows"] == 20000
 
 
+@pytest.mark.parametrize("limited", ["ROLE {admin} CONNECTION LIMIT 8", "DATABASE {target} CONNECTION LIMIT 8"])
+def test_a_copy_takes_no_more_than_half_of_the_sessions_that_are_left(scene: Scene, limited: str) -> None:
+    """A small server has 80 places, most of them the application's: eight workers would ask for twenty, and fail."""
+    tables = [f"t{number}" for number in range(8)]
+    scene.run_source(";".join(f"CREATE TABLE {table} (id integer PRIMARY KEY); INSERT INTO {table} VALUES (1)" for table in tables))
+    with scene.target_server.connect() as superuser:
+        superuser.execute(sql.SQL(f"ALTER {limited}").format(admin=sql.Identifier(scene.admin), target=sql.Identifier(scene.target)))
+    move, said = scene.move(*tables, workers=8), list[str]()
+    (note,) = [note for note in survey(move).notes if "workers" in note]
+    assert f"more sessions of {scene.admin}" in note and "of 8 workers" in note
+    evidence = copy(move, run=uuid.uuid4(), progress=said.append)
+    assert 1 <= evidence["workers"] < 4 and [line for line in said if "of 8 workers" in line]
+    assert sum(entry["rows"] for entry in evidence["tables"]) == 8
+    assert not verify_move(move, progress=said.append).differences
+
+
+def test_workers_are_as_many_as_are_asked_for_where_there_is_room(filled: Scene) -> None:
+    assert filled.copy(*TABLES, workers=4)["workers"] == 4
+    assert not [note for note in survey(filled.move(*TABLES, workers=4)).notes if "workers" in note]
+
+
 def test_rows_that_cannot_arrive_stop_every_worker(filled: Scene) -> None:
     """A check that the source's rows no longer meet: the copy says so, and no session stays at work."""
     filled.run_source("CREATE FUNCTION low(integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true'")
