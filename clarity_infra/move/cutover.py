@@ -131,10 +131,14 @@ class _CutOver:
         tables = capture.noted(way.moved.tables)
         with way.open_source(purpose="cut-over lock") as lock, way.open_target(purpose="cut-over rows") as rows:
             shaped = shapes(way.source, rows, tables)
+            fenced, process = False, lock.info.backend_pid
             try:
                 self._freeze(lock, rows, tables, shaped)
+                fenced = True
             except psycopg.Error as error:
+                self._end(process)
                 self._after_lost_connection(error)
+                fenced = True
             except NoPlace as error:
                 # A migration was applied to the copy, and the source was live again after it.
                 raise Refused(
@@ -145,7 +149,8 @@ class _CutOver:
             finally:
                 with contextlib.suppress(psycopg.Error):
                     lock.rollback()
-                if not self._source_fenced():
+                # Not asked where it is known: a server whose last place was taken meanwhile lets nobody in to ask.
+                if not fenced and not self._source_fenced():
                     self._remove_capture()
 
     def _freeze(
@@ -366,6 +371,15 @@ class _CutOver:
         reach("fence committed")
         way.progress(f"the source takes no more writes; they waited {max(waited, hold.waited()):.2f} s at most")
 
+    def _end(self, process: int) -> None:
+        """Ends the server process of a connection that may be lost: it may not know of that yet, and commit after it was asked what it did."""
+        with contextlib.suppress(psycopg.Error):
+            self.way.source.execute(
+                "SELECT pg_catalog.pg_terminate_backend(a.pid, %s) FROM pg_catalog.pg_stat_activity AS a"
+                " WHERE a.pid = %s AND a.usename = session_user",
+                (int(STATE_BUDGET * 1000), process),
+            )
+
     def _after_lost_connection(self, error: psycopg.Error) -> None:
         """The server's own state tells whether the fence was committed when a connection was lost, or a statement failed."""
         if self._source_fenced():
@@ -378,8 +392,12 @@ class _CutOver:
         ) from None
 
     def _source_fenced(self) -> bool:
-        """Asked over a fresh connection, as often as it takes for some seconds: a server that just lost sessions may refuse the first."""
+        """Asked over a session that lives still, else over fresh ones, as often as it takes for some seconds: a server that just lost
+        sessions may refuse the first.
+        """
         deadline = time.monotonic() + STATE_BUDGET
+        with contextlib.suppress(psycopg.Error):
+            return bool(fence.standing_of(self.way.source, self.way.move.stack).in_force)
         while True:
             try:
                 with self.way.move.source.connect(purpose="cut-over state") as fresh:

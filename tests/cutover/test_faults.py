@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from clarity_infra.errors import ClarityError
-from clarity_infra.move import cutover, faults
+from clarity_infra.connection import Endpoint
+from clarity_infra.errors import ClarityError, Unreachable
+from clarity_infra.move import cutover, faults, proof
 from clarity_infra.move.crossing import crossing
 from tests.cutover.child import FileSwitch, describe
 from tests.cutover.scene import Scene, Writer, writing
@@ -228,3 +231,60 @@ def test_sessions_that_are_ended_leave_a_state_that_a_repeat_leaves(scene: Scene
         scene.cut_over()
         time.sleep(0.2)
     check_account(scene, writer, "target")
+
+
+def test_a_server_that_lets_nobody_in_once_the_fence_is_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that had to wait may take its last places: the source is open again when the run ends."""
+    full: list[str] = []
+    opened = Endpoint._open
+
+    def open_(endpoint: Endpoint, *arguments: Any) -> psycopg.Connection[Any]:
+        if full:
+            raise endpoint._cannot_connect(psycopg.OperationalError("FATAL:  sorry, too many clients already"))
+        return opened(endpoint, *arguments)
+
+    monkeypatch.setattr(faults, "fault", lambda point: full.append(point) if point == "fence committed" else None)
+    monkeypatch.setattr(Endpoint, "_open", open_)
+    with pytest.raises(ClarityError, match="takes no more sessions") as raised:
+        scene.cut_over()
+    assert "The source is live again" in str(raised.value)
+    assert full and writable(scene) == ["source"]
+    monkeypatch.undo()
+    scene.cut_over()
+    assert writable(scene) == ["target"]
+
+
+def test_a_server_that_lets_nobody_in_at_the_last_step_is_not_told_as_if_nothing_was_changed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(_: proof.Proof) -> None:
+        raise Unreachable("It is full.", unchanged="Nothing was changed.", remedy="end sessions.")
+
+    monkeypatch.setattr(proof.Proof, "make", make)
+    with pytest.raises(Unreachable, match="It is full") as raised:
+        scene.cut_over()
+    assert "Nothing was changed" not in str(raised.value) and "run the same command again" in str(raised.value)
+    assert writable(scene) == ["target"]
+
+
+def test_a_commit_of_the_fence_that_the_server_makes_after_its_connection_was_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server does not know that nobody listens any more: it must not fence what was told to be live."""
+    committed = psycopg.Connection.commit
+    due: list[str] = []
+
+    def commit(connection: psycopg.Connection[Any]) -> None:
+        if not due or connection.info.parameter_status("application_name") != "clarity-infra cut-over lock":
+            return committed(connection)
+        due.clear()
+        connection.pgconn.send_query(b"SELECT pg_catalog.pg_sleep(1); COMMIT")
+        connection.pgconn.flush()
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+        connection.pgconn.consume_input()
+
+    monkeypatch.setattr(faults, "fault", lambda point: due.append(point) if point == "before the fence is committed" else None)
+    monkeypatch.setattr(psycopg.Connection, "commit", commit)
+    with pytest.raises(ClarityError, match="The source is live and was not changed"):
+        scene.cut_over()
+    time.sleep(1.5)
+    assert writable(scene) == ["source"]
