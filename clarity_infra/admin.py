@@ -100,9 +100,9 @@ def hurried(admin: Endpoint) -> list[str]:
     shown = ", ".join(f"{name} = {begun[name]} ms" for name in short)
     undo = "; ".join(f"ALTER ROLE {quoted(admin.user)} SET {name} TO 0" for name in short)
     return [
-        f"Sessions of \"{admin.user}\" on {admin.host} begin with {shown}. This program's own do without, but the PostgreSQL plugin's do not: it may"
-        f' be stopped half way, as it makes or drops the database. Before this, as "{admin.user}": {undo} (where one was set for a single'
-        f" database: ALTER ROLE {quoted(admin.user)} IN DATABASE {quoted(admin.database)} SET ...)."
+        f"Sessions of {quoted(admin.user)} on {admin.host} begin with {shown}. This program's own do without, but not those of the PostgreSQL"
+        " plugin, which may be stopped half way as it makes or drops the database. Before this, as that user:"
+        f" {undo} (where one was set for a single database: ALTER ROLE {quoted(admin.user)} IN DATABASE {quoted(admin.database)} SET ...)."
     ]
 
 

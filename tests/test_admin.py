@@ -110,7 +110,7 @@ def test_timeouts_that_would_end_the_plugin_s_sessions_are_told_with_what_helps(
             root.execute(sql.SQL(f"ALTER {where} SET {setting}").format(**names))
     (told,) = [text for text in review(settings(poor), preview=True).warnings if "plugin" in text]
     assert "begin with statement_timeout = 2000 ms, idle_in_transaction_session_timeout = 200 ms." in told
-    helps = [part.removeprefix("ALTER ROLE").strip() for part in told.split('": ')[1].split(" (where")[0].split("; ")]
+    helps = [part.removeprefix("ALTER ROLE").strip() for part in told.split("as that user: ")[1].split(" (where")[0].split("; ")]
     with psycopg.connect(poor.conninfo(), autocommit=True) as own:
         for part in helps:
             target = sql.SQL("{admin} IN DATABASE {source}").format(**names) if "IN DATABASE" in where else sql.SQL("{admin}").format(**names)

@@ -33,8 +33,8 @@ def fitting(move: Move, source: psycopg.Connection[Any], target: psycopg.Connect
         return workers, ""
     tight = move.source if here <= there else move.target
     return workers, (
-        f"{tight.host}:{tight.port} takes {max(0, shared)} more sessions of {tight.user}: the copy works with {workers} of {move.workers} workers,"
-        " which leaves half of them to the application."
+        f"{tight.host}:{tight.port} takes {max(0, shared)} more sessions of {tight.user}: the copy works with {workers} of {move.workers}"
+        " workers, which leaves half of them to the application."
     )
 
 
