@@ -75,7 +75,17 @@ def test_the_scripts_lint(script: Path, with_shellcheck: dict[str, str]) -> None
 
 def test_every_script_that_is_called_is_there() -> None:
     called = {name for path in (*FILES, *ACTIONS) for name in re.findall(r"scripts/([\w.-]+\w)", path.read_text())}
-    assert called >= {"preview", "up", "drift", "confirm", "count-rollback", "github.py", "review_markdown.py", "install-postgresql-client"}
+    assert called >= {
+        "preview",
+        "up",
+        "drift",
+        "confirm",
+        "count-rollback",
+        "fenced",
+        "github.py",
+        "review_markdown.py",
+        "install-postgresql-client",
+    }
     assert [name for name in called if not (PROJECT / "scripts" / name).is_file()] == []
 
 
@@ -127,6 +137,25 @@ def test_no_text_from_outside_is_part_of_a_script(name: str) -> None:
     """What a person or a branch can choose reaches the shell as a variable."""
     for step in steps_of(WITH_STEPS[name]):
         assert "${{" not in step.get("run", ""), step["run"]
+
+
+@pytest.mark.parametrize("name", WITH_STEPS)
+def test_a_command_that_fails_fails_its_step(name: str) -> None:
+    """GitHub's own shell is `bash -e`: the last command of a pipe is the whole of it, and so is `echo` with a substitution in it."""
+    for step in steps_of(WITH_STEPS[name]):
+        run = step.get("run", "")
+        assert " | " not in run or step.get("shell") == "bash" or run.startswith("echo "), run
+        assert not re.search(r"^\s*echo .*\$\(", run, re.MULTILINE), run
+
+
+@pytest.mark.parametrize(("typed", "code"), [("out of reach", 0), ("```\n# @everyone\n\n<b>", 3)])
+def test_what_a_command_says_is_fenced_however_it_ends(typed: str, code: int) -> None:
+    command = [str(PROJECT / "scripts" / "fenced"), "/bin/sh", "-c", f"cat; echo last >&2; exit {code}"]
+    done = subprocess.run(command, input=f"{typed}\n", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+    first, *lines = done.stdout.splitlines()
+    assert first == "" and [line[4:] for line in lines] == [*typed.splitlines(), "last"]
+    assert all(line.startswith("    ") for line in lines)
 
 
 @pytest.mark.parametrize("name", WITH_STEPS)
