@@ -37,6 +37,9 @@ TRACKING_TABLE = "__drizzle_migrations"
 # Where Drizzle keeps the table unless told otherwise, and the other place the application's plan names.
 TRACKING_PLACES = (Name("drizzle", TRACKING_TABLE), Name("public", TRACKING_TABLE))
 
+# How many migrations a message lists at most.
+_LISTED = 10
+
 # How long a migration may wait for a lock of somebody else's on the target, in milliseconds.
 LOCK_TIMEOUT_MS = 5_000
 
@@ -99,6 +102,12 @@ def _journal_entries(folder: Path) -> list[dict[str, Any]]:
         entries = json.loads(path.read_text(encoding="utf-8"))["entries"]
         return [{"tag": str(entry["tag"]), "when": int(entry["when"])} for entry in entries]
     except FileNotFoundError:
+        if any(folder.glob("*/migration.sql")):
+            raise ConfigurationError(
+                f"The migrations folder {folder} is laid out as drizzle-kit 1.0 does it, without a journal, and is not read here.",
+                remedy="apply what is pending with drizzle-kit, set migrationsFolder to an empty text, and make later migrations after the"
+                " cut-over.",
+            ) from None
         raise ConfigurationError(f"The migrations folder {folder} has no meta/_journal.json.", remedy=remedy) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
@@ -178,15 +187,22 @@ def _configured_last(known: tuple[Migration, ...], tag: str) -> Migration:
         raise ConfigurationError(
             "The database has no record of applied migrations (no __drizzle_migrations table, or an empty one).",
             unchanged="Nothing was changed.",
-            remedy=f"set lastMigration to the newest migration in effect, one of: {', '.join(m.tag for m in known)}.",
+            remedy="where drizzle.config.ts names another table or schema for it, set trackingTable to that, as schema.table; where there is"
+            f" none, set lastMigration to the newest migration in effect, {_one_of(known)}.",
         )
     for migration in known:
         if migration.tag == tag:
             return migration
     raise ConfigurationError(
         f"lastMigration names {tag!r}, which the migrations folder does not have.",
-        remedy=f"one of: {', '.join(m.tag for m in known)}.",
+        remedy=f"correct it to {_one_of(known)}.",
     )
+
+
+def _one_of(known: tuple[Migration, ...]) -> str:
+    """The tags to choose from, of many the newest."""
+    listed = ", ".join(migration.tag for migration in known[-_LISTED:])
+    return f"one of: {listed}" if len(known) <= _LISTED else f"one of the {len(known)} in meta/_journal.json, of which the newest are: {listed}"
 
 
 def rehearse(move: Move, migrations: Migrations) -> dict[str, Any]:
