@@ -9,8 +9,7 @@ TERMINAL = 80
 """Columns of a terminal that nobody made wider."""
 WIDTH = TERMINAL - 4
 """Of these, what the engine leaves for what a program says, which it indents; it fits into a pull request's comment as well."""
-LONGEST_VALUE = 60
-"""Characters that are shown of a value in a row."""
+_LONGEST_VALUE = 60
 
 
 def size(count: float) -> str:
@@ -20,12 +19,6 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TB"
-
-
-def on_one_line(value: str) -> str:
-    """A value of somebody's row, which may hold anything: shortened, and without what would end the line or make a terminal do things."""
-    shown = value if len(value) <= LONGEST_VALUE else value[: LONGEST_VALUE - 3] + "..."
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
 
 
 def duration(seconds: float) -> str:
@@ -67,6 +60,13 @@ def facts(found: Iterable[tuple[str, str | Iterable[str]]], *, width: int = WIDT
         ]
         lines += [f"{label + ':' if number == 0 else '':<{margin}}{part}".rstrip() for number, part in enumerate(broken)]
     return lines
+
+
+def shown(found: object) -> str:
+    """A value of somebody's row, on a part of one line, whatever it holds: what is not printable is escaped, what is long is cut."""
+    text = str(found)
+    cut = text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in cut)
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -27,6 +27,7 @@ from clarity_infra.move.owners import Owner, acting_as, owners
 from clarity_infra.move.plan import BATCH_KEYS, Escaped, Key, Plan, Values, batches, batches_by_size, table_of, type_of, value_of, values_of
 from clarity_infra.move.queries import query
 from clarity_infra.move.shape import Shape, listed
+from clarity_infra.texts import shown
 
 # Carries in a row until both sides are equal: the second repairs what cascades of the first moved.
 PASSES = 3
@@ -88,7 +89,7 @@ class NoPlace(Refused):
 
 def named(shape: Shape, key: Key) -> str:
     """A key as a person reads it: column=value, and no more of a row without a key than its first columns."""
-    return ", ".join(f"{column}={value}" for column, value in list(zip(shape.told_by, key, strict=True))[:4])
+    return ", ".join(f"{column}={shown(part)}" for column, part in list(zip(shape.told_by, key, strict=True))[:4])
 
 
 class _Stuck(Exception):

@@ -21,7 +21,7 @@ from clarity_infra.move.owners import acting_as, owners
 from clarity_infra.move.plan import Key, absent, value_of
 from clarity_infra.move.queries import query
 from clarity_infra.move.shape import Shape
-from clarity_infra.texts import on_one_line
+from clarity_infra.texts import shown
 
 # A default that is one constant, as pg_get_expr prints it: a literal with casts, a number, a truth value.
 _CONSTANT = re.compile(r"""^\(?(?:'(?:[^']|'')*'|-?\d+(?:\.\d+)?|true|false|NULL)\)?(?:::[\w\s."\[\](),]+)?$""")
@@ -177,7 +177,7 @@ def _counted(
                 listed, name.identifier(), condition, listed, sql.Literal(NAMED)
             )
         ).fetchall()
-        keys = tuple(", ".join(f"{column}={on_one_line(str(value))}" for column, value in zip(key, found, strict=True)) for found in rows)
+        keys = tuple(", ".join(f"{column}={shown(part)}" for column, part in zip(key, found, strict=True)) for found in rows)
     return [NoPlace(name, what, count, keys, not only_value, condition, nameless)]
 
 

@@ -14,6 +14,7 @@ from clarity_infra.move.differences import changed_keys
 from clarity_infra.move.digest import Method
 from clarity_infra.move.names import Name
 from clarity_infra.move.shape import Shape
+from clarity_infra.texts import shown
 
 # A row's key, each column as the server prints it under our sessions' pinned settings.
 # For a table without a key all its stored columns stand for it.
@@ -113,9 +114,9 @@ def _look_up(connection: psycopg.Connection, shape: Shape, types: Mapping[str, s
 
 
 def _not_identified(shape: Shape, key: Key, reason: str) -> Refused:
-    shown = ", ".join(f"{column}={value}" for column, value in zip(shape.key, key, strict=True))
+    named = ", ".join(f"{column}={shown(part)}" for column, part in zip(shape.key, key, strict=True))
     return Refused(
-        f"{shape.name} {shown}: {reason}, so that it cannot be told which of the other side's rows it is.",
+        f"{shape.name} {named}: {reason}, so that it cannot be told which of the other side's rows it is.",
         unchanged="Nothing was changed.",
         remedy=f"give each row of this table its own {', '.join(shape.key)}, then run the same command again.",
     )

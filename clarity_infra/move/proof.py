@@ -31,7 +31,7 @@ from clarity_infra.move.names import Name
 from clarity_infra.move.owners import oids
 from clarity_infra.move.shape import columns
 from clarity_infra.move.state import MIGRATED, OPENED
-from clarity_infra.texts import on_one_line
+from clarity_infra.texts import shown
 
 DIGESTED, WATCHED = "digested", "watched"
 
@@ -256,4 +256,4 @@ class _Past:
 
 def _keys(found: Any) -> str:
     keys = [*found.only_a, *found.only_b, *found.differ][:_NAMED]
-    return "first keys: " + ", ".join("/".join(on_one_line(str(part)) for part in key) for key in keys)
+    return "first keys: " + ", ".join("/".join(shown(part) for part in key) for key in keys)

@@ -25,7 +25,7 @@ from clarity_infra.move.queries import query
 from clarity_infra.move.room import fitting
 from clarity_infra.move.rows import digest_tables, session
 from clarity_infra.move.sequences import State, read_sequences
-from clarity_infra.texts import on_one_line
+from clarity_infra.texts import shown
 
 # More keys of one table than this help nobody.
 KEYS_NAMED = 10
@@ -267,7 +267,7 @@ def _keys(changes: Changes) -> str:
 
 
 def _key(columns: tuple[str, ...], key: Key) -> str:
-    values = [f"{column}={'NULL' if value is None else on_one_line(value)}" for column, value in zip(columns, key, strict=True)]
+    values = [f"{column}={'NULL' if value is None else shown(value)}" for column, value in zip(columns, key, strict=True)]
     return " ".join(values[:4]) + (" ..." if len(values) > 4 else "")
 
 
@@ -324,7 +324,7 @@ def _means_the_same(aspect: str, a: str | None, b: str | None) -> bool:
 
 
 def _value(text: str | None) -> str:
-    return "not set" if text is None else f"'{on_one_line(unquoted(text))}'"
+    return "not set" if text is None else f"'{shown(unquoted(text))}'"
 
 
 def _structure(connection: psycopg.Connection[Any], move_set: MoveSet, known: Mapping[str, bool]) -> _Aspects:

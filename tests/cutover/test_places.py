@@ -61,6 +61,14 @@ def test_a_row_that_the_source_keeps_out_is_listed_and_given_up_only_by_name(loo
     assert after == [(before[0][0].replace("(6,1,old)", "(6,1,carried)"), before[0][1])]
 
 
+def test_a_key_that_somebody_chose_is_named_on_one_line_and_not_at_length(looser: Scene) -> None:
+    """What is listed is shown in a terminal, in a log in which a line may be a command, and in Markdown."""
+    looser.on_target("INSERT INTO public.coded SELECT E'\\n```\\n::error::' || repeat('x', 4000), text FROM public.coded LIMIT 2")
+    [listed] = would_lose(looser.move).no_place
+    assert "(code=\\n```\\n::error::xxx" in listed
+    assert "\n" not in listed and len(listed) < 250
+
+
 def test_what_refers_to_a_row_that_is_given_up_is_given_up_too(looser: Scene) -> None:
     looser.on_target("INSERT INTO public.narrow VALUES (10, 'much too long', 1), (11, 'fits', 1)")
     looser.on_target("INSERT INTO public.child VALUES (1, 10), (2, 11)")

@@ -11,7 +11,7 @@ import pytest
 
 from clarity_infra import outputs
 from clarity_infra.move.estimate import Span, comparing, copying, waiting
-from clarity_infra.texts import TERMINAL, WIDTH, counted, duration, facts, size, table
+from clarity_infra.texts import TERMINAL, WIDTH, counted, duration, facts, shown, size, table
 from sandbox.stack import PROJECT
 from tests.report.test_pace import BIG, NEVER, SMALL
 
@@ -135,3 +135,11 @@ def test_texts_are_aligned_and_broken_at_words() -> None:
         "1 table",
         "2 tables",
     )
+
+
+def test_a_value_of_somebody_s_row_is_a_part_of_one_line() -> None:
+    assert shown("plain é") == "plain é"
+    assert shown(None) == "None"
+    assert shown("a\n\x1b[2J\u202eb\\n") == r"a\n\x1b[2J\u202eb\n"
+    assert shown("x" * 60) == "x" * 60
+    assert shown("x" * 61) == "x" * 57 + "..."
