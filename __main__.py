@@ -58,7 +58,7 @@ access = AccessCheck("access", after(*granted), password=password.clear, **progr
 # What names a login takes it from the proof, so that none is named, and no other ended, alone (`pulumi up --target`) before it lets in.
 login, proved = access.user, secret(access.password)
 
-# The switch: rows, fence, migrations and Hyperdrive's origin by `Cutover`, then what Pulumi declares follows it.
+# The switch: rows, fence, migrations, Hyperdrive's origin and `.env` by `Cutover`, then what Pulumi declares follows it.
 recorded, access_secret = way_back.hyperdrive, way_back.originAccessSecret
 old = secret(pulumi.Output.all(recorded, way_back.originPassword, access_secret).apply(lambda known: old_origin(*known)))
 new = secret(pulumi.Output.all(recorded, proved, access_secret, login).apply(lambda known: new_origin(known[0], settings, *known[1:])))
@@ -68,7 +68,15 @@ mtls = {
     "newMtls": pulumi.Output.all(recorded, authority.id if authority else "").apply(lambda known: new_mtls(known[0], settings, known[1])),
 }
 origins = {"oldOrigin": old, "newOrigin": new, **mtls, "caching": recorded.apply(old_caching), **program.switch_inputs(settings)}
-cutover = Cutover("cutover", after(access), **program.side_inputs(settings, found), **origins)
+url = pulumi.Output.all(login, proved).apply(lambda known: settings.target.with_login(*known).url())
+env_inputs = {
+    "path": program.env_path(settings),
+    "values": secret(url.apply(lambda text: json.dumps(program.env_values(settings, text)))),
+    "before": way_back.envBefore,
+    "variables": program.env_variables(settings),
+    "logins": list(settings.rotation.logins),
+}
+cutover = Cutover("cutover", after(access), **program.side_inputs(settings, found), **origins, **env_inputs)
 # What follows the switch takes the side from it, so that none of it goes over alone (`pulumi up --target`) where rows and fence did not.
 side = cutover.side
 config = (
@@ -84,14 +92,6 @@ config = (
     if configuration.cloudflare_account_id
     else None
 )
-url = pulumi.Output.all(login, proved).apply(lambda known: settings.target.with_login(*known).url())
-env_inputs = {
-    "path": program.env_path(settings),
-    "values": secret(url.apply(lambda text: json.dumps(program.env_values(settings, text)))),
-    "before": way_back.envBefore,
-    "variables": program.env_variables(settings),
-    "logins": list(settings.rotation.logins),
-}
 env_file = EnvFileResource("env-file", after(cutover, *([config] if config else [])), side=side, **env_inputs)
 
 wrangler = program.wrangler_inputs(settings)

@@ -17,6 +17,7 @@ def next_steps(settings: Settings) -> list[str]:
             "pulumi destroy: undo everything",
         ],
         "cutover": [
+            *_anew(settings),
             "try the application and watch it",
             f"{config} copy && pulumi up: go back; or pulumi destroy: undo everything",
             f"{config} cleanup && pulumi up: after {settings.configuration.monitoring_hours} h, back up and drop the old tables",
@@ -25,6 +26,15 @@ def next_steps(settings: Settings) -> list[str]:
         "cleanup": stay or ["nothing: the move is done"],
     }
     return steps[settings.stage] + _steps_with_second_config(settings)
+
+
+def _anew(settings: Settings) -> list[str]:
+    """What nobody switches where there is no Hyperdrive: a process keeps the URL it was started with."""
+    configuration = settings.configuration
+    if configuration.cloudflare_account_id:
+        return []
+    given = "" if configuration.env_file else " with the new one (pulumi stack output databaseUrl --show-secrets)"
+    return [f"start anew, at once, what was given DATABASE_URL when it started{given}: the old tables refuse its writes until then"]
 
 
 def _steps_with_second_config(settings: Settings) -> list[str]:

@@ -63,12 +63,15 @@ def cut_over(
     lock_budget: float,
     alive: Callable[[], bool],
     progress: Progress,
+    opened: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Makes the target the live side; done already, it says so and changes nothing.
 
     `discard`: see `put_fence_back`. `alive` is asked right before the source is fenced: false means that whoever started this run
-    is gone. Gives the evidence: "waited_seconds" (the longest a writer can have waited), "carried" (changes brought over under the lock),
-    "tables" (rows and digest of each, equal on both sides), "migrations" (tags applied), "at" and more.
+    is gone. `opened` is called as soon as the target takes writes, before all is compared, which takes as long as there is data: for
+    what tells the application besides the switch. It must not raise. Gives the evidence: "waited_seconds" (the longest a writer can have
+    waited), "carried" (changes brought over under the lock), "tables" (rows and digest of each, equal on both sides), "migrations" (tags
+    applied), "at" and more.
 
     Raises Refused where a condition does not hold or writers leave no moment for the lock (nothing changed), ClarityError where a
     migration or the switch fails (the source takes writes again, if Cloudflare shows that the application is still sent
@@ -76,7 +79,7 @@ def cut_over(
     """
     with crossing(move, switch, run, progress) as way:
         put_fence_back(way, discard=discard, lock_budget=lock_budget)
-        return _CutOver(way, pending, lock_budget, alive).make()
+        return _CutOver(way, pending, lock_budget, alive, opened).make()
 
 
 @dataclasses.dataclass
@@ -87,6 +90,7 @@ class _CutOver:
     pending: Migrations
     lock_budget: float
     alive: Callable[[], bool]
+    opened: Callable[[], None]
     rewritten: frozenset[str] | None = None
     sent_on: dict[str, Any] = dataclasses.field(default_factory=dict)
     evidence: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -450,6 +454,7 @@ class _CutOver:
             self.proof.watch(self._rewritten)
             fence.take_out_of_force(way.target, way.move.stack)
             way.target_journal.append(OPENED, way.run, fenced=self.proof.fence)
+        way.progress("the target takes writes")
         self._send_clients_on()
 
     def _catch_up_sequences(self, target: psycopg.Connection) -> None:
@@ -492,6 +497,7 @@ class _CutOver:
         """Ends what still leads to the source, whose fence refuses it: its sessions, and the connections that Hyperdrive keeps."""
         way = self.way
         refused = self._since_fence()
+        self.opened()  # before its sessions end: who connects anew is to find the new side
         ended = way.end_sessions(way.source)
         self.sent_on = {"refused_seconds": refused, "sessions_ended": ended, "sessions_ended_after": self._since_fence()}
         self.sent_on["connections_drained"] = way.switch.drop_old_connections()

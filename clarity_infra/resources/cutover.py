@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import uuid
@@ -11,13 +12,14 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, UpdateResult
 from pulumi.output import Unknown
 
-from clarity_infra.errors import Refused
+from clarity_infra.errors import ConfigurationError, Refused
 from clarity_infra.hyperdrive_api import Hyperdrive, NoSwitch, Origin, OriginSwitch, longest_stale
 from clarity_infra.move.back import go_back
 from clarity_infra.move.cutover import cut_over
 from clarity_infra.move.names import quoted
 from clarity_infra.move.status import status
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, same, say, without_provider
+from clarity_infra.resources.env_file import check_restorable, restore, write
 from clarity_infra.resources.reported import origins_of, reported
 from clarity_infra.settings import Settings
 
@@ -72,11 +74,13 @@ class CutoverProvider(ClarityProvider):
                     lock_budget=budget,
                     alive=engine_lives,
                     progress=say,
+                    opened=lambda: _name_target(props),
                 )
                 evidence.update(made)
             return {**evidence, "reach": reach}
         if props.get("found") in ("", "source") and not before:
             return {}
+        check_restorable(props)
         if switch.where() == "target":
             switch.prove_way_back()
             switch.quiet_cache()
@@ -91,7 +95,16 @@ class CutoverProvider(ClarityProvider):
                 progress=say,
             )
             went.update(made)
+        # An `up` that ended after it had written `.env` left the resource of that with the old side in its state.
+        restore(props)
         return {"back": went}
+
+
+def _name_target(props: Properties) -> None:
+    """Writes `.env`: what reads it is refused until then, however long the rest takes. Where that fails, its resource fails by it."""
+    if props.get("path"):
+        with contextlib.suppress(ConfigurationError):
+            write(props)
 
 
 def switch_of(props: Properties, settings: Settings) -> OriginSwitch | NoSwitch:

@@ -13,6 +13,7 @@ import pytest
 from clarity_infra.errors import ClarityError, Refused, Unreachable
 from clarity_infra.move import capture, cutover, faults, fence, migrations
 from clarity_infra.move.journal import Journal
+from clarity_infra.move.state import CUT_OVER
 from tests.cutover.scene import WRITES, Scene, writing
 
 
@@ -25,6 +26,19 @@ def test_the_target_becomes_the_live_side(scene: Scene) -> None:
         scene.on_source("UPDATE public.requests SET title = 'x' WHERE false")
     scene.on_target("UPDATE public.requests SET title = 'x' WHERE id = 1")
     assert scene.switch.origin == "target"
+
+
+def test_who_reads_a_file_is_told_as_soon_as_the_target_takes_writes(scene: Scene) -> None:
+    """Not when all is compared, which takes as long as there is data."""
+    told: list[bool] = []
+
+    def opened() -> None:
+        scene.on_target("UPDATE public.requests SET title = 'x' WHERE id = 1")
+        with scene.move.source.connect() as source:
+            told.append(Journal(source, scene.move.stack).last(CUT_OVER) is not None)
+
+    assert scene.cut_over(opened=opened)["proved"]
+    assert told == [False]
 
 
 def test_no_write_is_lost_and_none_is_there_twice(scene: Scene) -> None:

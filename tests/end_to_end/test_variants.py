@@ -156,7 +156,10 @@ class TestByHandAndWithoutCloudflare:
             assert facts.rows_of(by_hand, TARGET_DATABASE, table) == facts.rows_of(by_hand, SOURCE_DATABASE, table)
 
     def test_the_url_in_env_is_all_that_is_switched(self, by_hand: Sandbox) -> None:
-        bring(by_hand, "cutover")
+        bring(by_hand, "copy")
+        said = by_hand.up("cutover").output
+        assert said.index("DATABASE_URL now name(s) the new database") < said.index("writers waited")  # which is said after the comparison
+        assert "start anew, at once, what was given DATABASE_URL" in by_hand.outputs()["nextSteps"][0]
         moved(by_hand)
         assert facts.whereabouts(by_hand.database_url) == (USER, TARGET_DATABASE)
         assert facts.hyperdrive(by_hand)["origin"]["database"] == SOURCE_DATABASE

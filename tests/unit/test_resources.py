@@ -25,7 +25,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused
 from clarity_infra.hyperdrive_api import Hyperdrive, OriginSwitch
-from clarity_infra.resources import env_file, rollback
+from clarity_infra.resources import cutover, env_file, rollback
 from clarity_infra.resources.access_check import AccessCheckProvider
 from clarity_infra.resources.base import ClarityProvider, engine_lives, failure, same, without_provider
 from clarity_infra.resources.claim import ClaimProvider
@@ -552,6 +552,35 @@ class TestCutover:
         switch = switch_of(props, Settings.read("dev", values.get, environment={}))
         assert isinstance(switch, OriginSwitch)
         assert switch.cache_seconds == seconds
+
+    def test_the_env_file_goes_with_the_switch_whichever_way(self, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Its own resource comes after the comparison of everything; until then the old tables would refuse who reads it."""
+        path, old, new = tmp_path / ".env", "postgresql://app:old@h/postgres", "postgresql://clarity_user:new@h/clarity"
+        path.write_text(f"DATABASE_URL={old}\n")
+        file = {"path": str(path), "values": json.dumps({"DATABASE_URL": new}), "before": json.dumps({"DATABASE_URL": old})}
+        props = {"stack": "dev", "side": "target", "found": "source", "variables": ["DATABASE_URL"], **file}
+        provider = configured(CutoverProvider(), masterDatabaseUrl=server.url(), envFile="", reportFolder="")
+        seen: list[str] = []
+
+        def crossed(*_: Any, opened: Any = None, **__: Any) -> dict[str, Any]:
+            seen.append(path.read_text())
+            if opened:
+                opened()
+                seen.append(path.read_text())
+            return {}
+
+        monkeypatch.setattr(cutover, "cut_over", crossed)
+        monkeypatch.setattr(cutover, "go_back", crossed)
+        provider.update("id", {}, props)
+        assert seen == [f"DATABASE_URL={old}\n", f"DATABASE_URL={new}\n"]
+        provider.update("id", {}, {**props, "side": "source", "found": "target"})
+        assert path.read_text() == f"DATABASE_URL={old}\n"
+        path.write_text(f"DATABASE_URL={new}\n")
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        provider.update("id", {}, props)  # the new side is live; the file's own resource says that it could not be written
+        monkeypatch.setattr(cutover, "go_back", lambda *_, **__: pytest.fail("the way back was begun"))
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            provider.update("id", {}, {**props, "side": "source", "found": "target"})
 
     def test_where_hyperdrive_is_not_managed_nothing_is_switched(self) -> None:
         assert switch_of({"account": ""}, None).where() == "unmanaged"  # type: ignore[arg-type]
