@@ -65,9 +65,10 @@ def review(
     errors = [text for text in failed if not _PLAIN_END.match(text)] or failed
     parts = [
         marker(stack),
-        f"## {_verdict(guard, errors, preview, drifted)}: stack `{_inline(stack)}`",
+        f"## {_verdict(guard, errors, unheard, preview, drifted)}: stack `{_inline(stack)}`",
         *_fenced("Not as it was left", list(drifted or [])),
-        *(_fenced("There is no preview", unheard) or _guard_part(guard)),
+        *_fenced("What the engine said" if preview else "There is no preview", unheard),
+        *([] if unheard and not preview else _guard_part(guard)),
         *_fenced("What is taken away", [str(found["text"]) for found in guard.get("taken_away") or []]),
         *(_fenced("Errors", errors)),
         *(_fenced("Warnings", _texts(said, "warning"))),
@@ -91,8 +92,10 @@ def _changing(preview: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [step for step in preview.get("steps") or [] if step.get("op") not in ("same", "read", "refresh", None)]
 
 
-def _verdict(guard: Mapping[str, Any], errors: Sequence[str], preview: Mapping[str, Any], drifted: Sequence[str] | None) -> str:
-    if errors or "error" in guard:
+def _verdict(
+    guard: Mapping[str, Any], errors: Sequence[str], unheard: Sequence[str], preview: Mapping[str, Any], drifted: Sequence[str] | None
+) -> str:
+    if errors or unheard or "error" in guard:
         return "The preview failed"
     if drifted is not None:
         return "Drift" if drifted else "No drift"
@@ -159,10 +162,16 @@ def _footer(commit: str, run_url: str) -> str:
 
 
 def _cut(text: str) -> str:
-    """The text, within what GitHub takes; an open block or table is closed by the end of the comment."""
+    """The text, within what GitHub takes; a block that is left open is closed, so that what is said of the cut is read."""
     if len(text) <= LONGEST:
         return text
-    return text[:LONGEST].rsplit("\n", 1)[0] + "\n\nThe rest was cut off: this run's summary has no such limit on its log.\n"
+    kept, fence = text[:LONGEST].rsplit("\n", 1)[0], ""
+    for line in kept.split("\n"):
+        if not fence and re.fullmatch(r"`{3,}text", line):
+            fence = line.removesuffix("text")
+        elif line == fence:
+            fence = ""
+    return f"{kept}\n{fence}\n\n**The rest was cut off, as GitHub takes no more: `pulumi preview` in a terminal shows all of it.**\n"
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -178,9 +187,12 @@ def _name(urn: str) -> str:
     return urn.rsplit("::", 1)[-1]
 
 
-def unheard(preview: Mapping[str, Any], said: str) -> list[str]:
-    """What the engine said beside a preview that it did not begin: no such stack, no passphrase, no way into the state."""
-    lines = [] if preview else [line for line in said.splitlines() if line.strip() and not _NOISE.match(line)]
+def unheard(preview: Mapping[str, Any], said: str, *, failed: bool = False) -> list[str]:
+    """What the engine said beside a preview that it did not begin (no such stack, no passphrase, no way into the state), or that it ended
+    with a failure which is not in it (a plan that could not be written).
+    """
+    in_it = preview and not (failed and not _texts(preview.get("diagnostics") or [], "error"))
+    lines = [] if in_it else [line for line in said.splitlines() if line.strip() and not _NOISE.match(line)]
     return [_LOGIN.sub("://***@", line) for line in lines]
 
 
@@ -209,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--guard", type=Path, help="the answer of `python -m clarity_infra guard --json`")
     parser.add_argument("--drift", type=Path, metavar="STATUS", help="the answer of `python -m clarity_infra status --json`")
     parser.add_argument("--said", type=Path, help="what the engine said on stderr")
+    parser.add_argument("--failed", action="store_true", help="the engine's exit status was not 0")
     parser.add_argument("--commit", default="")
     parser.add_argument("--run-url", default="")
     options = parser.parse_args(arguments)
@@ -219,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         guard = json.loads(options.guard.read_text()) if options.guard else {}
         drifted = drift(preview, json.loads(options.drift.read_text())) if options.drift else None
-        lines = unheard(preview, options.said.read_text()) if options.said else []
+        lines = unheard(preview, options.said.read_text(), failed=options.failed) if options.said else []
     except (OSError, ValueError) as error:
         print(f"error: the preview or the guard's answer cannot be read: {type(error).__name__}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.review_markdown import LONGEST, drift, main, marker, review
+from scripts.review_markdown import LONGEST, drift, main, marker, review, unheard
 
 PASSED = {"looked_at": 2, "failed": [], "violations": []}
 
@@ -101,6 +101,25 @@ def test_it_is_never_longer_than_a_comment_may_be() -> None:
     text = review("dev", preview(*(step("update", f"resource-{n}") for n in range(500)), said="x" * 200_000), PASSED)
     assert len(text) <= LONGEST + 200
     assert "cut off" in text
+
+
+@pytest.mark.parametrize("said", ["x\n" * 100_000, "```\n" + "x\n" * 100_000, "x" * 200_000])
+def test_what_is_said_of_the_cut_is_not_inside_of_what_was_cut(said: str) -> None:
+    lines = review("dev", preview(said=said), PASSED).split("\n")
+    fences = [line.removesuffix("text") for line in lines if line.startswith("````" if "```" in said else "```")]
+    assert len(fences) == 2 and fences[0] == fences[1]
+    assert lines[-2].startswith("**The rest was cut off")
+
+
+def test_a_failure_that_the_preview_does_not_tell_of_is_told() -> None:
+    """As where its plan cannot be written, after all was previewed."""
+    whole, said = preview(step("update"), said="stage: copy"), "warning: using pulumi-x from $PATH at /x\nerror: no space left on device\n"
+    assert unheard(whole, said) == []
+    assert unheard(preview(said="wrong", severity="error"), said, failed=True) == []
+    told = unheard(whole, said, failed=True)
+    text = review("dev", whole, PASSED, unheard=told)
+    assert "## The preview failed" in text and "no space left on device" in text
+    assert "stage: copy" in text and "keep every rule" in text
 
 
 def test_drift_is_what_changes_what_died_and_what_cannot_be_asked() -> None:
