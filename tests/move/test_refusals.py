@@ -131,6 +131,14 @@ def test_each_obstacle_is_named_and_stops_the_copy(scene: Scene, obstacle: str) 
             scene.copy("a", "b", accept=tuple(blocker.object for blocker in looked.blockers))
 
 
+@pytest.mark.parametrize("key", ["ALTER TABLE other ADD UNIQUE (s)", "CREATE UNIQUE INDEX ON other (s)"])
+def test_a_key_to_a_table_that_stays_is_all_that_is_named(scene: Scene, key: str) -> None:
+    """Not the key or index that it refers to, with the advice to drop that: the table may be the provider's own (Supabase's auth.users)."""
+    scene.run_source(f"{SCHEMA}; {key}; ALTER TABLE a ADD CONSTRAINT k FOREIGN KEY (s) REFERENCES other (s) NOT VALID")
+    assert [blocker.object for blocker in survey(scene.move("a", "b")).blockers] == ["table constraint k on public.a"]
+    scene.copy("a", "b", accept=("table constraint k on public.a",))
+
+
 def _tables(scene: Scene) -> list[str]:
     with scene.on_target() as target:
         rows = target.execute(
