@@ -19,6 +19,9 @@ from clarity_infra.move.queries import query
 # Neon's compute refuses a role's password that it cannot read: "Neon only supports being given plaintext passwords".
 _REFUSES_VERIFIERS = (".neon.tech", ".neon.build")
 
+# In the server's words for it, in any language: a rule that refuses, or none that admits.
+_NOT_ADMITTED = "pg_hba.conf"
+
 # Milliseconds that the PostgreSQL plugin may need: to drop a database the server writes a checkpoint, which takes a while on a busy one.
 _ENOUGH = {"statement_timeout": 60_000, "transaction_timeout": 60_000, "lock_timeout": 5_000, "idle_in_transaction_session_timeout": 5_000}
 
@@ -86,6 +89,25 @@ def refuse_altered_sessions(endpoint: Endpoint, connection: psycopg.Connection[A
             remedy="see why: some providers set it while a disk is full. Then ALTER ROLE, ALTER DATABASE or ALTER SYSTEM, whichever set it,"
             " ... RESET default_transaction_read_only.",
         )
+
+
+def refuse_unadmitted(target: Endpoint, logins: Sequence[str]) -> None:
+    """Raises Refused where the server's rules keep one of these logins from a database that does not exist yet, as seen from this machine.
+
+    They are asked before database and role are looked for: a server that admits says that there is none.
+    """
+    for login in logins:
+        endpoint = target if login == target.user else target.with_login(login, secrets.token_urlsafe(16))
+        try:
+            endpoint.connect(purpose="review").close()
+        except ConfigurationError as error:
+            if _NOT_ADMITTED in error.what:
+                raise Refused(
+                    error.what,
+                    unchanged="Nothing was changed.",
+                    remedy=f'have the server admit "{login}" to database "{target.database}" (its pg_hba.conf, or the provider\'s console), or name'
+                    " in `database` one that it admits to.",
+                ) from None
 
 
 def hurried(admin: Endpoint) -> list[str]:

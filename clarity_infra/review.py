@@ -198,6 +198,9 @@ def _existing_objects(settings: Settings) -> tuple[str, ...]:
 
 def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
     existing, has_target = _existing_objects(settings), settings.target_exists()
+    if not has_target:
+        newcomers = [login for login in (settings.rotation.current,) if f'role "{login}"' not in existing]
+        admin.refuse_unadmitted(settings.target, (settings.target.user, *newcomers))
     found = status(settings.move, target_exists=has_target)
     others = neighbours(settings.move, target_exists=has_target)
     _refuse_database_of_another_stack(settings, found, others)

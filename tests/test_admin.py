@@ -247,6 +247,34 @@ def test_a_server_without_a_database_named_postgres_serves_too(tmp_path: Path) -
         server.remove()
 
 
+def test_a_server_whose_rules_keep_the_new_database_s_logins_out_is_told_before_it_is_made(tmp_path: Path) -> None:
+    server = Server(tmp_path / "server", settings=UNLOGGED_SPEED)
+    try:
+        server.start()
+        with server.connect() as root:
+            root.execute(sql.SQL("CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD {}").format(sql.Literal(PASSWORD)))
+            root.execute("CREATE TABLE public.one (id int PRIMARY KEY); ALTER TABLE public.one OWNER TO boss")
+        boss = Endpoint("127.0.0.1", server.port, "postgres", "boss", PASSWORD, sslmode="disable")
+
+        def told(*rules: str) -> str:
+            (server.data_path / "pg_hba.conf").write_text("".join(f"host {rule} 127.0.0.1/32 scram-sha-256\n" for rule in rules))
+            server.stop()
+            server.start()
+            with pytest.raises(Refused, match="pg_hba.conf") as raised:
+                review(settings(boss), preview=True)
+            assert "Nothing was changed." in str(raised.value) and PASSWORD not in str(raised.value)
+            return str(raised.value)
+
+        assert 'have the server admit "boss" to database "new_postgres"' in told("postgres all")
+        assert 'have the server admit "user_postgres" to database "new_postgres"' in told("postgres all", "all boss")
+        (server.data_path / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        server.stop()
+        server.start()
+        assert review(settings(boss), preview=True).stage == ""
+    finally:
+        server.remove()
+
+
 def test_a_provider_that_is_known_to_refuse_them_is_warned_of() -> None:
     assert "passwordForm plain" in admin.verifier_warning(Endpoint("ep-x-1.eu-central-1.aws.neon.tech", 5432, "d", "u", "p"))
     assert admin.verifier_warning(Endpoint("db.example.com", 5432, "d", "u", "p")) == ""
