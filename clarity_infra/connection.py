@@ -488,6 +488,16 @@ def _without_secret(text: str, password: str) -> str:
     return text.replace(password, "***") if password else text
 
 
+def split_or_empty(url: str) -> SplitResult:
+    """The parts of a URL that somebody may have written by hand, empty ones where it cannot be read: Python's own error quotes its password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return urlsplit("")
+    return parts
+
+
 def _parsed(url: str, name: str) -> tuple[SplitResult, dict[str, str]]:
     """The URL's parts and its parameters; refuses what cannot work, each with its reason."""
     text = url.strip()

@@ -6,8 +6,10 @@ the old database, whose fence keeps rows out and DDL not; and what it makes belo
 
 from __future__ import annotations
 
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
+from clarity_infra.connection import split_or_empty
+from clarity_infra.errors import ConfigurationError
 from clarity_infra.settings import PROJECT, Settings
 
 VARIABLE = "MASTER_DATABASE_URL"
@@ -56,9 +58,16 @@ def _present(settings: Settings) -> str:
 
 def database_of(url: str) -> str:
     """The database that a URL names; empty where it names none."""
-    return unquote(urlsplit(url).path.removeprefix("/"))
+    return unquote(split_or_empty(url).path.removeprefix("/"))
 
 
 def with_database(url: str, database: str) -> str:
-    """The URL with another database, and everything else as it was written."""
-    return urlsplit(url)._replace(path=f"/{quote(database, safe='')}").geturl()
+    """The URL with another database, and everything else as it was written. Raises ConfigurationError where it cannot be read."""
+    parts = split_or_empty(url)
+    if not parts.netloc:
+        raise ConfigurationError(
+            f"{VARIABLE} in the application's .env is malformed, so that its database cannot be changed.",
+            unchanged="It is left as it is.",
+            remedy="percent-encode the special characters in its user and password.",
+        )
+    return parts._replace(path=f"/{quote(database, safe='')}").geturl()

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
+from clarity_infra.connection import split_or_empty
 from clarity_infra.env_file import EnvFile
 from clarity_infra.migration_url import database_of, with_database
 from clarity_infra.resources.base import ClarityProvider, Properties, say, without_provider
@@ -106,15 +107,18 @@ def _put_back(file: EnvFile, key: str, raw: str | None) -> EnvFile:
     """With the variable as it was written before; where only the database differs, a password changed since stays."""
     now, old = file.get(key) or "", file.with_raw(key, raw).get(key) or ""
     moved = with_database(now, database_of(old))
-    rotated = _names_same_database(moved, old, ()) and urlsplit(now).password != urlsplit(old).password
+    rotated = _names_same_database(moved, old, ()) and split_or_empty(now).password != split_or_empty(old).password
     return file.with_value(key, moved) if rotated else file.with_raw(key, raw)
 
 
 def _names_same_database(url: str, other: str, logins: Sequence[str]) -> bool:
-    """Whether two URLs differ in their password, and in which of `logins` they name, at most: a rotated one is still ours."""
-    one, two = urlsplit(url), urlsplit(other)
+    """Whether two URLs differ in their password, and in which of `logins` they name, at most: a rotated one is still ours.
+
+    One that cannot be read is nobody's of ours.
+    """
+    one, two = split_or_empty(url), split_or_empty(other)
     same_login = one.username == two.username or unquote(one.username or "") in logins
-    return bool(url) and same_login and (one.hostname, one.port, one.path) == (two.hostname, two.port, two.path)
+    return bool(one.netloc) and same_login and (one.hostname, one.port, one.path) == (two.hostname, two.port, two.path)
 
 
 class EnvFileResource(Resource, module="clarity", name="EnvFile"):

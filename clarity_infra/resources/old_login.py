@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pulumi
 from pulumi.dynamic import CreateResult, Resource, UpdateResult
 
 from clarity_infra import hyperdrive
+from clarity_infra.connection import split_or_empty
 from clarity_infra.errors import Refused
 from clarity_infra.move.names import quoted
 from clarity_infra.resources.base import ClarityProvider, Properties, engine_lives, say, without_provider
@@ -47,7 +48,7 @@ def _refuse_in_use(settings: Settings, login: str) -> None:
     `.env` is read itself: a DATABASE_URL of the environment has what `.env` held when the shell began, and nobody here changes it.
     """
     origin = (hyperdrive.look(settings, to_write=False) or {}).get("origin") or {}
-    url = urlsplit((settings.env_file.get("DATABASE_URL") if settings.env_file else None) or "")
+    url = split_or_empty((settings.env_file.get("DATABASE_URL") if settings.env_file else None) or "")
     named = {"DATABASE_URL": (unquote(url.path[1:]), unquote(url.username or "")), "Hyperdrive": (origin.get("database"), origin.get("user"))}
     using = [name for name, found in named.items() if found == (settings.configuration.database, login)]
     if using:

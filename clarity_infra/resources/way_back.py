@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import pulumi
 from pulumi.dynamic import CheckFailure, CheckResult, CreateResult, DiffResult, Resource, UpdateResult
 from pulumi.output import Unknown
 
+from clarity_infra.connection import split_or_empty
 from clarity_infra.env_file import EnvFile
 from clarity_infra.resources.base import ClarityProvider, Properties, same, without_provider
 
@@ -79,7 +80,7 @@ def _with_password(before: str, hyperdrive: str, password: str) -> str:
     values = json.loads(before or "{}")
     raw, user = values.get(_URL), (json.loads(hyperdrive or "{}").get("origin") or {}).get("user")
     file = EnvFile(Path(), "envFile", f"{_URL}={raw}\n")
-    url = urlsplit(file.get(_URL) or "") if raw else urlsplit("")
+    url = split_or_empty((file.get(_URL) or "") if raw else "")
     if not user or unquote(url.username or "") != user or unquote(url.password or "") == password:
         return before
     login, _, place = url.netloc.rpartition("@")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from clarity_infra import migration_url
+from clarity_infra.errors import ConfigurationError
 from clarity_infra.resources.env_file import EnvFileProvider
 from clarity_infra.settings import Settings
 
@@ -42,6 +43,15 @@ class TestNewValue:
     def test_where_env_has_none_there_is_nothing_to_change(self, tmp_path: Path, text: str, env_file: str) -> None:
         asked = settings(tmp_path, text, envFile=env_file, masterDatabaseUrl="postgresql://admin:a@db.example.com/postgres")
         assert not migration_url.is_switched(asked)
+
+    def test_one_that_cannot_be_read_is_an_error_without_it(self, tmp_path: Path) -> None:
+        """The admin's URL is configured elsewhere, so that nobody has read this one before."""
+        master = "postgresql://admin:a@db.example.com/postgres"
+        asked = settings(tmp_path, TEXT.replace("a%20b", "a[secret]b"), masterDatabaseUrl=master)
+        assert "still names the old database" in migration_url.next_step(asked)
+        with pytest.raises(ConfigurationError, match="MASTER_DATABASE_URL .* is malformed") as raised:
+            migration_url.switched_url(asked)
+        assert "secret" not in str(raised.value)
 
 
 class TestNextStep:

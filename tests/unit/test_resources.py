@@ -403,6 +403,15 @@ class TestEnvFile:
         EnvFileProvider().delete("id", props)
         assert "elsewhere" in path.read_text()
 
+    @pytest.mark.parametrize("place", ["clarity_user:a[secret]b@127.0.0.1:5432/clarity", "clarity_user:a[b@127.0.0.1/clarity", "u@h:54x32/c"])
+    def test_one_that_cannot_be_read_stays_and_stops_no_delete(self, props: dict[str, Any], place: str) -> None:
+        """Python's own words for it, in a traceback, would have what stands between the brackets."""
+        path = Path(props["path"])
+        path.write_text(f"DATABASE_URL=postgresql://{place}\n")
+        env_file.check_restorable(props)
+        EnvFileProvider().delete("id", props)
+        assert place in path.read_text()
+
     def test_one_with_a_rotated_password_is_still_ours(self, props: dict[str, Any]) -> None:
         path = Path(props["path"])
         path.write_text(f"DATABASE_URL={self.NEW.replace(':new@', ':rotated@')}\n")
