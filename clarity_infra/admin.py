@@ -105,8 +105,8 @@ def refuse_unadmitted(target: Endpoint, logins: Sequence[str]) -> None:
                 raise Refused(
                     error.what,
                     unchanged="Nothing was changed.",
-                    remedy=f'have the server admit "{login}" to database "{target.database}" (its pg_hba.conf, or the provider\'s console), or name'
-                    " in `database` one that it admits to.",
+                    remedy=f'have the server admit "{login}" to database "{target.database}" (pg_hba.conf, or its provider\'s console), or'
+                    " name in `database` one that it admits to.",
                 ) from None
 
 

@@ -260,7 +260,7 @@ def test_a_server_whose_rules_keep_the_new_database_s_logins_out_is_told_before_
             (server.data_path / "pg_hba.conf").write_text("".join(f"host {rule} 127.0.0.1/32 scram-sha-256\n" for rule in rules))
             server.stop()
             server.start()
-            with pytest.raises(Refused, match="pg_hba.conf") as raised:
+            with pytest.raises(Refused, match=r"pg_hba\.conf") as raised:
                 review(settings(boss), preview=True)
             assert "Nothing was changed." in str(raised.value) and PASSWORD not in str(raised.value)
             return str(raised.value)

@@ -49,7 +49,7 @@ class TestNewValue:
         master = "postgresql://admin:a@db.example.com/postgres"
         asked = settings(tmp_path, TEXT.replace("a%20b", "a[secret]b"), masterDatabaseUrl=master)
         assert "still names the old database" in migration_url.next_step(asked)
-        with pytest.raises(ConfigurationError, match="MASTER_DATABASE_URL .* is malformed") as raised:
+        with pytest.raises(ConfigurationError, match=r"MASTER_DATABASE_URL .* is malformed") as raised:
             migration_url.switched_url(asked)
         assert "secret" not in str(raised.value)
 
