@@ -359,7 +359,8 @@ def _refuse_lacking_admin(settings: Settings, connection: psycopg.Connection[Any
         raise Refused(
             f'"{settings.maintenance.user}" may not make what is to be made on {settings.maintenance.host}.',
             unchanged="Nothing was changed.",
-            remedy="ask a superuser for: " + "; ".join(asked),
+            remedy="where its provider gives nobody these rights (Heroku), move to another server by TARGET_DATABASE_URL; else ask a superuser"
+            f" for: {'; '.join(asked)}",
         )
 
 

@@ -111,9 +111,19 @@ def _reasons(
             f"{refused} write(s) to the old tables were refused: find out who still writes there (the server's log has each), then"
             f" set acknowledgeRefusedWrites to {refused}"
         )
+    if not _may_make_scratch(source):
+        reasons.append(
+            f'"{move.source.user}" may not create the scratch database, on the source\'s server, in which the backup is proved; ask for:'
+            f" ALTER ROLE {quoted(move.source.user)} CREATEDB"
+        )
     if contents:
         reasons += _changed(move, source, settled)
     return reasons
+
+
+def _may_make_scratch(source: psycopg.Connection[Any]) -> bool:
+    row = source.execute("SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user").fetchone()
+    return bool(row and row[0])
 
 
 def _not_proved(settled: Entry) -> list[str]:

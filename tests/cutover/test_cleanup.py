@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import faults
@@ -57,6 +58,18 @@ def test_each_reason_is_named(scene: Scene, tmp_path: Path) -> None:
     with pytest.raises(Refused):
         cleaned_up(scene, tmp_path, acknowledged=1)
     assert "requests" in relations(scene)
+
+
+def test_an_admin_that_may_not_prove_the_backup_is_told_before_the_time_has_come(scene: Scene) -> None:
+    """Its server is not the target's, so that nothing asked it for CREATEDB until then."""
+    scene.cut_over()
+    with scene.server.connect() as root:
+        root.execute(sql.SQL("ALTER ROLE {} NOCREATEDB").format(sql.Identifier(scene.move.source.user)))
+    (reason,) = refuse_clean_up(scene.move, monitoring=AT_ONCE)
+    assert "may not create the scratch database" in reason
+    with scene.server.connect() as root:
+        root.execute(reason.split("ask for: ")[1].encode())
+    assert refuse_clean_up(scene.move, monitoring=AT_ONCE) == []
 
 
 def test_exactly_the_set_goes_and_comes_back(scene: Scene, tmp_path: Path) -> None:
