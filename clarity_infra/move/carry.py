@@ -3,8 +3,9 @@
 Never deleted and inserted again, as a cascade would take its children. The receiving tables' own triggers are put to
 rest for the transaction, since what they did on the sending side is among the rows already. The order of the rows'
 constraints is not computed: what a foreign key or a unique index does not let in yet is postponed until other rows made
-way, and only where nothing moves any more (cycles) foreign keys are made deferrable for the transaction, or a value that
-two rows exchange is parked. Everything happens in the caller's transaction on the receiving side.
+way, and only where nothing moves any more (cycles), or hardly anything (chains), foreign keys are made deferrable for the transaction, or
+a value that two rows exchange is parked. A row is not deleted while another refers to it that may only be waiting to be led elsewhere: a
+cascade would take that one, and what refers to it in turn. Everything happens in the caller's transaction on the receiving side.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import dataclasses
 import itertools
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, LiteralString
 
 import psycopg
@@ -31,6 +32,9 @@ from clarity_infra.texts import shown
 
 # Carries in a row until both sides are equal: the second repairs what cascades of the first moved.
 PASSES = 3
+# So many times rows are tried in vain, each by itself, before foreign keys are deferred and all values that are in the way are parked at
+# once: of a chain, in which each row waits for another, every round may let in no more than one.
+VAIN = 500
 # How long (milliseconds) readers are waited for where a table has to be altered before its rows can be written.
 READERS_MS = 5_000
 
@@ -48,17 +52,19 @@ logging.getLogger("psycopg").addFilter(lambda record: "error ignored terminating
 
 @dataclasses.dataclass
 class Carried:
-    """How many rows were written to the receiving side."""
+    """How many rows were written to the receiving side; `hit` are the tables of which a cascade may have taken rows that stay."""
 
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    hit: set[Name] = dataclasses.field(default_factory=set)
 
     def add(self, other: Carried) -> None:
         """Counts another carry's rows as well."""
         self.inserted += other.inserted
         self.updated += other.updated
         self.deleted += other.deleted
+        self.hit |= other.hit
 
     def total(self) -> int:
         """All of them."""
@@ -67,12 +73,27 @@ class Carried:
 
 @dataclasses.dataclass
 class _Work:
-    """Rows of one table to be written in one way."""
+    """Rows of one table to be written in one way. Of rows that had to wait `obstacles` tells why; None: others refer to it still."""
 
     how: Literal["insert", "update", "delete"]
     shape: Shape
     rows: list[tuple[Key, Values]]
-    obstacles: dict[Key, psycopg.Error] = dataclasses.field(default_factory=dict)
+    obstacles: dict[Key, psycopg.Error | None] = dataclasses.field(default_factory=dict)
+
+    def backwards(self) -> _Work:
+        """The same from its end: where each row waits for the next one, that is the way to take them."""
+        return _Work(self.how, self.shape, self.rows[::-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Acting:
+    """A foreign key that does something to the rows of `child` that refer to a row which is deleted."""
+
+    child: Name
+    owner: Owner
+    referred: tuple[str, ...]
+    referring: tuple[str, ...]
+    types: tuple[str, ...]
 
 
 class NoPlace(Refused):
@@ -130,19 +151,20 @@ def carry_until_equal(
     sender: psycopg.Connection,
     receiver: psycopg.Connection,
     shaped: Mapping[Name, Shape],
-    compare: Callable[[], Mapping[Name, Plan]],
+    compare: Callable[[Collection[Name]], Mapping[Name, Plan]],
 ) -> tuple[Carried, Mapping[Name, Plan], list[Name]]:
     """Carries what `compare` finds, and again what cascades on the receiving side have moved meanwhile.
 
-    Gives what was written, what the first comparison found, and the tables that differ still: normally none.
+    `compare` is told the tables of which a cascade may have taken rows that nobody noted. Gives what was written, what the first
+    comparison found, and the tables that differ still: normally none.
     """
-    total, first = Carried(), compare()
+    total, first = Carried(), compare(())
     plans = first
     if all(plan.empty() for plan in plans.values()):
         return total, first, []
     for _ in range(PASSES):
         total.add(carry(sender, receiver, shaped, plans))
-        plans = compare()
+        plans = compare(total.hit)
         if all(plan.empty() for plan in plans.values()):
             return total, first, []
     return total, first, [name for name, plan in plans.items() if not plan.empty()]
@@ -158,18 +180,67 @@ def _write(
 ) -> Carried:
     carried = Carried()
     owner_of = owners(receiver, shaped)
+    acting = _acting_keys(receiver, shaped)
     receiver.execute("SET CONSTRAINTS ALL DEFERRED")
-    left = [rest for work in _works(sender, shaped, plans) if (rest := _attempt(receiver, owner_of[work.shape.name], work, carried)) is not None]
-    parked: set[tuple[Name, Key, str]] = set()
+
+    def attempt(works: Iterable[_Work], *, sparing: bool) -> list[_Work]:
+        found: list[_Work] = []
+        for work in works:
+            spared = sparing and work.how == "delete" and any(other.how != "delete" for other in found)
+            keys = acting.get(work.shape.name, ()) if spared else ()
+            rest = _attempt(receiver, owner_of[work.shape.name], work, carried, keys)
+            found += [rest] if rest is not None else []
+            if not parking and _rows_of(found) >= VAIN:
+                raise _Stuck(found)
+        return found
+
+    left = attempt(_works(sender, shaped, plans), sparing=True)
+    vain, parked, sparing = _rows_of(left), set[tuple[Name, Key, str]](), True
     while left:
-        before = sum(len(work.rows) for work in left)
-        left = [rest for work in left if (rest := _attempt(receiver, owner_of[work.shape.name], work, carried)) is not None]
-        if sum(len(work.rows) for work in left) < before:
+        before = _rows_of(left)
+        # Inserts and updates first whatever the direction, so that it is known what waits when a row would be deleted.
+        turned = [work.backwards() for work in reversed(left)]
+        left = attempt(sorted(turned, key=lambda work: work.how == "delete"), sparing=sparing)
+        vain += _rows_of(left)
+        moves = _rows_of(left) < before
+        if moves and vain < VAIN:
             continue
-        if not parking or not _park_one(receiver, owner_of, left, parked):
+        if not parking:
             raise _Stuck(left)
+        if _park(receiver, owner_of, left, parked, every=vain >= VAIN) or moves:
+            continue
+        if not sparing or not any(None in work.obstacles.values() for work in left):
+            raise _Stuck(left)
+        sparing = False
+        carried.hit |= _reached({work.shape.name for work in left if work.how == "delete"}, acting)
     receiver.execute("SET CONSTRAINTS ALL IMMEDIATE")
     return carried
+
+
+def _rows_of(works: Iterable[_Work]) -> int:
+    return sum(len(work.rows) for work in works)
+
+
+def _acting_keys(receiver: psycopg.Connection, tables: Iterable[Name]) -> dict[Name, list[_Acting]]:
+    """By the table that is referred to."""
+    rows = receiver.execute(query("carry_acting_keys"), listed(tables)).fetchall()
+    owner_of = owners(receiver, dict.fromkeys(Name(schema, child) for _, _, schema, child, *_ in rows))
+    found: dict[Name, list[_Acting]] = {}
+    for schema, table, child_schema, name, referred, referring, types in rows:
+        child = Name(child_schema, name)
+        found.setdefault(Name(schema, table), []).append(_Acting(child, owner_of[child], tuple(referred), tuple(referring), tuple(types)))
+    return found
+
+
+def _reached(tables: Iterable[Name], acting: Mapping[Name, Sequence[_Acting]]) -> set[Name]:
+    """The tables of which rows may go, or change, when rows of `tables` are deleted."""
+    reached: set[Name] = set()
+    left = list(tables)
+    while left:
+        children = {key.child for key in acting.get(left.pop(), ())} - reached
+        reached |= children
+        left += children
+    return reached
 
 
 def _works(sender: psycopg.Connection, shaped: Mapping[Name, Shape], plans: Mapping[Name, Plan]) -> Iterator[_Work]:
@@ -190,29 +261,88 @@ def _works(sender: psycopg.Connection, shaped: Mapping[Name, Shape], plans: Mapp
             yield _Work("delete", shape, [(key, ()) for key in gone])
 
 
-def _attempt(connection: psycopg.Connection, owner: Owner, work: _Work, carried: Carried) -> _Work | None:
-    """Writes the rows together, or those that can be written one by one; gives what has to wait."""
-    if not work.rows:
-        return None
-    statement, parameters = _statement(work.shape, work.how), [_parameters(work, row) for row in work.rows]
-    left = _Work(work.how, work.shape, [])
-    with acting_as(connection, owner):
-        with contextlib.suppress(psycopg.DataError, psycopg.IntegrityError):
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.executemany(statement, parameters)
-            _count(carried, work.how, len(work.rows))
-            return None
-        for row, values in zip(work.rows, parameters, strict=True):
-            try:
-                with connection.transaction():
-                    connection.execute(statement, values)
-                _count(carried, work.how, 1)
-            except _NOT_YET as error:
-                left.rows.append(row)
-                left.obstacles[row[0]] = error
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
-                raise NoPlace(work.shape, row[0], error) from None
+def _attempt(connection: psycopg.Connection, owner: Owner, work: _Work, carried: Carried, spared: Sequence[_Acting] = ()) -> _Work | None:
+    """Writes the rows together, or those that can be written one by one; gives what has to wait.
+
+    So do rows to be deleted to which, by one of the keys in `spared`, another row still refers.
+    """
+    referred_to = _referred_to(connection, owner, work, spared)
+    left = _Work(work.how, work.shape, [row for row in work.rows if row[0] in referred_to], dict.fromkeys(referred_to))
+    todo = dataclasses.replace(work, rows=[row for row in work.rows if row[0] not in referred_to])
+    if todo.rows:
+        with acting_as(connection, owner):
+            _write_rows(connection, todo, left, carried)
     return left if left.rows else None
+
+
+def _write_rows(connection: psycopg.Connection, work: _Work, left: _Work, carried: Carried) -> None:
+    """Adds to `left` what has to wait."""
+    with contextlib.suppress(psycopg.DataError, psycopg.IntegrityError):
+        with connection.transaction():
+            _write_together(connection, work)
+        _count(carried, work.how, len(work.rows))
+        return
+    statement = _statement(work.shape, work.how)
+    for row in work.rows:
+        try:
+            with connection.transaction():
+                connection.execute(statement, _parameters(work, row))
+            _count(carried, work.how, 1)
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if not _not_yet(work, error):
+                raise NoPlace(work.shape, row[0], error) from None
+            left.rows.append(row)
+            left.obstacles[row[0]] = error
+
+
+def _not_yet(work: _Work, error: psycopg.Error) -> bool:
+    """Whether a row may be written later. What a foreign key would do to other rows may fail until these are what they are to be."""
+    elsewhere = work.how == "delete" or error.diag.table_name not in (None, work.shape.name.name)
+    return isinstance(error, _NOT_YET) or (isinstance(error, psycopg.IntegrityError) and elsewhere)
+
+
+def _write_together(connection: psycopg.Connection, work: _Work) -> None:
+    """Rows are deleted by one statement, as they may refer to each other."""
+    shape = work.shape
+    if work.how != "delete" or not shape.key:
+        with connection.cursor() as cursor:
+            cursor.executemany(_statement(shape, work.how), [_parameters(work, row) for row in work.rows])
+        return
+    keys = sql.SQL("SELECT {} FROM ROWS FROM ({}) AS w({})").format(
+        sql.SQL(", ").join(sql.SQL("w.{}::{}").format(Escaped(f"k{number}"), type_of(shape.receiver[c])) for number, c in enumerate(shape.key)),
+        sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in shape.key),
+        sql.SQL(", ").join(Escaped(f"k{number}") for number, _ in enumerate(shape.key)),
+    )
+    connection.execute(
+        sql.SQL("DELETE FROM ONLY {} WHERE ({}) IN ({})").format(table_of(shape.name), sql.SQL(", ").join(map(Escaped, shape.key)), keys),
+        [list(column) for column in zip(*(key for key, _ in work.rows), strict=True)],
+    )
+
+
+def _referred_to(connection: psycopg.Connection, owner: Owner, work: _Work, by: Sequence[_Acting]) -> set[Key]:
+    """Those of the rows to which another row refers, of this table or another, by one of the foreign keys."""
+    found: set[Key] = set()
+    keys = [key for key, _ in work.rows]
+    for acting in by:
+        with acting_as(connection, owner):
+            values = values_of(connection, acting.referred, work.shape, work.shape.receiver, keys)
+        names = [Escaped(f"k{number}") for number, _ in enumerate(acting.referring)]
+        joined = [
+            sql.SQL("t.{} = w.{}::{}").format(Escaped(column), name, type_of(kind))
+            for column, name, kind in zip(acting.referring, names, acting.types, strict=True)
+        ]
+        statement = sql.SQL("SELECT DISTINCT w.n FROM ROWS FROM ({}) WITH ORDINALITY AS w({}, n) JOIN ONLY {} AS t ON {}").format(
+            sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in names),
+            sql.SQL(", ").join(names),
+            table_of(acting.child),
+            sql.SQL(" AND ").join(joined),
+        )
+        if values:
+            with acting_as(connection, acting.owner):
+                rows = connection.execute(statement, [list(column) for column in zip(*values.values(), strict=True)]).fetchall()
+            numbers = list(values)
+            found.update(keys[numbers[n - 1] - 1] for (n,) in rows)
+    return found
 
 
 def _count(carried: Carried, how: str, rows: int) -> None:
@@ -341,32 +471,37 @@ def _patient(connection: psycopg.Connection, name: Name) -> Iterator[None]:
     connection.execute("SELECT set_config('lock_timeout', '0', true)")
 
 
-def _park_one(
+def _park(
     connection: psycopg.Connection,
     owner_of: Mapping[Name, Owner],
     left: list[_Work],
     parked: set[tuple[Name, Key, str]],
+    *,
+    every: bool,
 ) -> bool:
-    """Takes the value of one waiting row out of the way of the others; its own write, still to come, sets the right one.
+    """Takes the value of one waiting row, or of `every` one, out of the way of the others; its own write, still to come, sets the right one.
 
     Whatever the row itself waits for: of two that exchange several values each may be in the other's way by another one.
     """
     indexes: dict[Name, dict[str, None]] = {}
     for work in left:
         for obstacle in work.obstacles.values():
-            indexes.setdefault(work.shape.name, {})[obstacle.diag.constraint_name or ""] = None
-    for work in left:
+            if obstacle is not None:
+                indexes.setdefault(work.shape.name, {})[obstacle.diag.constraint_name or ""] = None
+    done = False
+    for work in sorted(left, key=lambda work: work.how == "delete"):
         for key, index in itertools.product(work.obstacles, indexes.get(work.shape.name, ())):
-            if work.how != "update" or (work.shape.name, key, index) in parked:
+            if work.how == "insert" or (work.shape.name, key, index) in parked:
                 continue
             parked.add((work.shape.name, key, index))
             with acting_as(connection, owner_of[work.shape.name]):
-                if _park(connection, work.shape, key, index):
-                    return True
-    return False
+                done = _park_one(connection, work.shape, key, index) or done
+            if done and not every:
+                return True
+    return done
 
 
-def _park(connection: psycopg.Connection, shape: Shape, key: Key, index: str) -> bool:
+def _park_one(connection: psycopg.Connection, shape: Shape, key: Key, index: str) -> bool:
     rows = connection.execute(
         query("carry_constraint_columns"),
         {"schema": shape.name.schema, "table": shape.name.name, "index": index},
@@ -427,7 +562,8 @@ def _unused(shape: Shape, column: str, nullable: bool, type_text: str, category:
 
 def _cannot(stuck: _Stuck) -> ClarityError:
     lines = [
-        f"{work.shape.name} {named(work.shape, key)} ({work.how}): {obstacle.diag.message_primary}"
+        f"{work.shape.name} {named(work.shape, key)} ({work.how}): "
+        + ("other rows refer to it" if obstacle is None else str(obstacle.diag.message_primary))
         for work in stuck.left
         for key, obstacle in list(work.obstacles.items())[:10]
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import psycopg
 
@@ -31,21 +31,30 @@ class Comparison:
     given_up: Mapping[Name, frozenset[Key]] = dataclasses.field(default_factory=dict)
     keyless_seconds: float = 0.0
     first: dict[Name, Plan] = dataclasses.field(default_factory=dict)
+    seen: list[dict[Name, Plan]] = dataclasses.field(default_factory=list)
 
-    def make(self) -> dict[Name, Plan]:
-        """What has to be carried now."""
-        found = {name: self._kept(name, self._one(shape)) for name, shape in self.shaped.items()}
+    def make(self, hit: Collection[Name] = ()) -> dict[Name, Plan]:
+        """What has to be carried now. Tables that were `hit` by a cascade are read whole: it notes no keys."""
+        found = {name: self._kept(name, self._one(shape, whole=name in hit)) for name, shape in self.shaped.items()}
         self.first = self.first or found
+        self.seen.append(found)
         return found
 
     def touched(self) -> Changes:
-        """What the first comparison found, to be looked at again later without reading whole tables."""
-        keys = {name: list(plan.keys()) for name, plan in self.first.items() if self.shaped[name].key and not plan.empty()}
-        whole = frozenset(name for name, plan in self.first.items() if not self.shaped[name].key and not plan.empty())
-        return Changes(keys, whole)
+        """What was found to differ, to be looked at again later without reading whole tables; what cascades then moved among it."""
+        keys: dict[Name, dict[Key, None]] = {}
+        whole: set[Name] = set()
+        for name, todo in (item for found in self.seen for item in found.items() if not item[1].empty()):
+            if self.shaped[name].key:
+                keys.setdefault(name, {}).update(dict.fromkeys(todo.keys()))
+            else:
+                whole.add(name)
+        return Changes({name: list(found) for name, found in keys.items()}, frozenset(whole))
 
-    def _one(self, shape: Shape) -> Plan:
+    def _one(self, shape: Shape, *, whole: bool) -> Plan:
         gone = self.given_up.get(shape.name, frozenset())
+        if whole:
+            return differing(self.sender, self.receiver, shape, method=self.method, but=gone)
         if shape.name not in self.changes.whole:
             return plan(self.sender, self.receiver, shape, self.changes.keys.get(shape.name, []), but=gone)
         before = self.first.get(shape.name)
