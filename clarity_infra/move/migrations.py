@@ -298,6 +298,7 @@ def _run(connection: psycopg.Connection, todo: tuple[Migration, ...], tracking: 
                 _run_statement(connection, migration, number, statement)
             if tracking is not None:
                 _record(connection, migration, tracking)
+        _check_deferred(connection, todo)
 
 
 # What holds words that are no statements: comments, strings, quoted names, bodies.
@@ -333,6 +334,19 @@ def _run_statement(connection: psycopg.Connection, migration: Migration, number:
             f"Migration {migration.tag} fails at its statement {number}: {error.diag.message_primary or type(error).__name__}.",
             unchanged="None of the pending migrations was applied.",
             remedy="correct the migration (it runs as the owner of the tables, in one transaction, as Drizzle runs it).",
+        ) from None
+
+
+def _check_deferred(connection: psycopg.Connection, todo: Iterable[Migration]) -> None:
+    """What the commit would refuse, said as what it is."""
+    try:
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.Error as error:
+        raise ClarityError(
+            f"Migration(s) {', '.join(migration.tag for migration in todo)} leave what a deferred constraint does not allow:"
+            f" {error.diag.message_primary or type(error).__name__}.",
+            unchanged="None of the pending migrations was applied.",
+            remedy="correct the migration (all that are pending run in one transaction, as Drizzle runs them).",
         ) from None
 
 

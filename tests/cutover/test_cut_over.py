@@ -126,6 +126,18 @@ def test_a_migration_that_fails_changes_nothing(scene: Scene) -> None:
     assert scene.switch.calls == []
 
 
+def test_a_migration_that_only_a_deferred_constraint_refuses_is_told_as_that(scene: Scene) -> None:
+    """The statement passes, the end of the transaction does not."""
+    assert scene.migrations.folder is not None
+    (scene.migrations.folder / "0001_agents.sql").write_text(
+        "ALTER TABLE messages ADD COLUMN twin integer UNIQUE DEFERRABLE INITIALLY DEFERRED; UPDATE messages SET twin = 1;"
+    )
+    with pytest.raises(ClarityError, match="0001_agents leave what a deferred constraint does not allow: duplicate key"):
+        scene.cut_over()
+    scene.on_source("UPDATE public.requests SET title = 'live'")
+    assert scene.switch.calls == []
+
+
 def test_a_migration_that_fails_only_in_earnest_opens_the_source_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> dict[str, object]:
         raise ClarityError("Migration 0001_agents fails.")
