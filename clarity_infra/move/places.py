@@ -75,14 +75,17 @@ def without_place(
     found: list[NoPlace] = []
     for table in moved:
         known = {place.column: place for place in here.get(table.name, ())}
-        for place in there.get(table.name, ()):
+        places = there.get(table.name, ())
+        # A key that lost a column there tells no rows apart: what is to be done about that, `shapes` says.
+        key = table.key if table.key and {*table.key} <= {place.column for place in places} else ()
+        for place in places:
             if place.generated:
                 continue
             for condition in _beyond(place, known.get(place.column)):
-                only_value, nameless = place.column not in known, place.column in (table.key or ())
-                found += _counted(target, table.name, table.key or (), condition, only_value=only_value, nameless=nameless)
-        if table.key and table.name in there and not _identified(target, table):
-            found += _counted(target, table.name, table.key, _same_key(table.name, table.key), nameless=True)
+                only_value, nameless = place.column not in known, place.column in key
+                found += _counted(target, table.name, key, condition, only_value=only_value, nameless=nameless)
+        if key and not _identified(target, table):
+            found += _counted(target, table.name, key, _same_key(table.name, key), nameless=True)
     new = list(new_tables)
     for name, owner in owners(target, new).items():
         with target.transaction(), acting_as(target, owner):

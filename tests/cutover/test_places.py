@@ -75,3 +75,14 @@ def test_what_refers_to_a_row_that_is_given_up_is_given_up_too(looser: Scene) ->
     looser.go_back(discard=looser.move.target.database)
     assert looser.on_source("SELECT id FROM public.narrow WHERE id > 5") == [(11,)]
     assert looser.on_source("SELECT id FROM public.child") == [(2,)]
+
+
+@pytest.mark.parametrize("named", ["coded", "narrow"])
+def test_a_key_that_was_given_another_name_is_told_as_that(looser: Scene, named: str) -> None:
+    """Also where rows have no place: they are listed without it."""
+    column = {"coded": "code", "narrow": "id"}[named]
+    looser.on_target(f"ALTER TABLE public.{named} RENAME COLUMN {column} TO other; INSERT INTO public.narrow VALUES (10, 'much too long', 1)")
+    with pytest.raises(Refused, match=f"(?s)has no place for.*public.narrow: 1 row.*|its key column {column} is gone"):
+        looser.go_back()
+    with pytest.raises(Refused, match=f"public.{named} is not the same on both sides: its key column {column} is gone"):
+        looser.go_back(discard=looser.move.target.database)
