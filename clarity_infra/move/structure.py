@@ -265,9 +265,12 @@ def selected(listing: str, objects: frozenset[tuple[int, int]]) -> Iterator[str]
         for match, _ in entries
         if (int(match["catalog"]), int(match["object"])) in objects and not match["rest"].startswith("EXTENSION ")
     }
+    # Made before, by the admin: what else an entry depends on tells whether it belongs to the set.
+    extensions = {match["id"] for match, _ in entries if match["rest"].startswith("EXTENSION ")}
     for match, depends_on in entries:
         frame = match["rest"].startswith(_FRAME)
-        follows = match["catalog"] == "0" and bool(depends_on) and set(depends_on) <= chosen
+        needed = set(depends_on) - extensions
+        follows = match["catalog"] == "0" and bool(needed) and needed <= chosen
         if frame or match["id"] in chosen or follows:
             yield match.group()
 

@@ -437,3 +437,17 @@ def test_rows_too_large_for_their_text_are_digested_column_by_column(filled: Sce
     spoil_what_arrives(monkeypatch, filled, "id = 7")
     with pytest.raises(VerificationFailed, match=r"table public\.a: 20000 rows, other contents"):
         filled.copy(*TABLES)
+
+
+def test_indexes_of_partitions_whose_type_is_an_extensions(scene: Scene) -> None:
+    """A dump has what attaches them to the whole's depend on the extension too, which is no part of the set."""
+    scene.run_source(
+        "CREATE EXTENSION citext; CREATE EXTENSION pg_trgm;"
+        " CREATE TABLE t (n citext, pc integer, x text, PRIMARY KEY (n, pc)) PARTITION BY LIST (pc);"
+        " CREATE TABLE p0 PARTITION OF t FOR VALUES IN (1, 2); CREATE TABLE p1 PARTITION OF t DEFAULT;"
+        " CREATE INDEX ON t USING gin (x gin_trgm_ops); INSERT INTO t VALUES ('a', 1, 'one'), ('b', 3, 'three')"
+    )
+    scene.copy("t")
+    with scene.on_target() as target:
+        attached = target.execute("SELECT count(*) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relkind = 'i'")
+        assert attached.fetchone() == (4,)
