@@ -308,13 +308,23 @@ _QUOTED = re.compile(
 )
 _ENDS = re.compile(r"\s*(commit|end|abort|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b)|prepare\s+transaction)\b", re.IGNORECASE)
 _ATOMIC = re.compile(r"\bbegin\s+atomic\b", re.IGNORECASE)
+# What is left of a body that begins in a statement and does not end there.
+_OPEN_BODY = re.compile(r"(?<![\w$])\$(?:[^\W\d]\w*)?\$")
 
 
 def _refuse_ends(todo: Iterable[Migration]) -> None:
-    """Raises ClarityError for a migration that ends the transaction it runs in: a rehearsal of it could not be rolled back."""
+    """Raises ClarityError for a migration that ends the transaction it runs in: a rehearsal of it could not be rolled back. One that is
+    split inside of a body is told as such: the rest of a body holds such words too.
+    """
     for migration in todo:
         for number, statement in enumerate(migration.statements, start=1):
             plain = _QUOTED.sub(" ", statement)
+            if _OPEN_BODY.search(plain):
+                raise ClarityError(
+                    f"Migration {migration.tag} is split inside of a quoted body, at the end of its statement {number}.",
+                    unchanged="None of the pending migrations was applied.",
+                    remedy=f"take the `{BREAKPOINT}` out of the body: Drizzle splits the text there too.",
+                )
             ends = [found[1] for part in plain.split(";") if (found := _ENDS.match(part))]
             # The body of a function in standard SQL ends with the same word as a transaction may.
             ends = [word for word in ends if not (word.lower() == "end" and _ATOMIC.search(plain))]

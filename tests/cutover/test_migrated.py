@@ -235,8 +235,21 @@ def test_a_migration_that_ends_its_transaction_is_refused_before_it_runs(
         scene.on_target("DELETE FROM public.thing")
 
 
+@pytest.mark.parametrize("quote", ["$$", "$body$"])
+def test_a_migration_that_is_split_inside_of_a_body_is_told_as_such(copied_scene: Callable[..., Scene], tmp_path: Path, quote: str) -> None:
+    """As Drizzle's own migrator splits it. What follows the mark looks like the end of a transaction."""
+    scene = copied_scene(STRUCTURE, "thing", "line")
+    body = (
+        f"CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS {quote} BEGIN NEW.n := 1;--> statement-breakpoint\n RETURN NEW; END; {quote}"
+    )
+    pending(scene, tmp_path / "drizzle", f"SELECT {quote}whole{quote};--> statement-breakpoint\n{body}")
+    with pytest.raises(ClarityError, match="0001_agents is split inside of a quoted body, at the end of its statement 2"):
+        scene.cut_over()
+
+
 HARMLESS = """-- COMMIT; in a comment
-BEGIN; SAVEPOINT one; ROLLBACK TO SAVEPOINT one; COMMENT ON TABLE thing IS 'a; COMMIT; b';
+BEGIN; SAVEPOINT one; ROLLBACK TO SAVEPOINT one; COMMENT ON TABLE thing IS 'a; COMMIT; $$ b';
+CREATE TABLE "a$$b" (id$$ integer);
 CREATE FUNCTION f() RETURNS integer LANGUAGE plpgsql AS $x$ BEGIN RETURN 1; END; $x$;
 CREATE FUNCTION g() RETURNS integer LANGUAGE sql BEGIN ATOMIC SELECT 1; END;
 """
