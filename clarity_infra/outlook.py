@@ -173,6 +173,8 @@ def _span(found: Span | None, copied: dict[str, Any] | None) -> str:
 def _wait(keyless: Sequence[Table], settings: Settings, copied: dict[str, Any] | None) -> str:
     found = estimate.waiting(keyless, copied)
     budget = f"a lock that is not had within {settings.configuration.lock_budget} s is given up, with nothing changed"
+    if not settings.configuration.cloudflare_account_id:
+        budget += "; without Hyperdrive they are refused then, until the application is started anew with the new URL"
     if not keyless:
         return f"{found} at the switch, whatever the size of the tables; {budget}"
     names = ", ".join(str(table.name) for table in keyless)

@@ -188,9 +188,7 @@ def _waits(account: Account) -> Markup | None:
     refused = found.get("refused_seconds")
     refused = _until_open(found.get("steps") or []) if refused is None else float(refused)
     if refused is not None:
-        lines.append(
-            f"Then writes were refused for {duration(refused)}, until the application was sent to the new database and that was opened."
-        )
+        lines.append(f"Then writes were refused for {duration(refused)}, until the new database took them from whoever had been sent there.")
     lines += [
         f"{counted(int(found.get('carried') or 0), 'change')} carried while they waited.",
         f"{counted(int(found.get('sessions_ended') or 0), 'session')} of the application ended on the old database.",

@@ -108,6 +108,7 @@ class TestFromStageToStage:
         assert "by hand" in run
         assert line_of(text, "writers wait").startswith("0.1 to 1 s at the switch")
         assert "within 60 s is given up, with nothing changed" in line_of(text, "writers wait")
+        assert line_of(text, "writers wait").endswith("until the application is started anew with the new URL")  # here is no Hyperdrive
         assert "carried back" in line_of(text, "to undo")
         assert "NONE" not in text
 
