@@ -20,7 +20,7 @@ from clarity_infra import guard, migration_url
 from clarity_infra.connection import Endpoint
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused, Unreachable
 from clarity_infra.logins import logins
-from clarity_infra.move.back import would_lose
+from clarity_infra.move.back import Loss, would_lose
 from clarity_infra.move.cleanup import cleaned, restore
 from clarity_infra.move.status import Status, status
 from clarity_infra.move.survey import survey
@@ -91,7 +91,13 @@ def _rollback(settings: Settings, options: argparse.Namespace) -> Answer:
         raise ConfigurationError(
             "The way back is `pulumi up` at a lower stage, or `pulumi destroy`.", remedy="`rollback --dry-run` shows what it would carry."
         )
-    found = would_lose(settings.move)
+    try:
+        found = would_lose(settings.move)
+    except ConfigurationError:
+        # Before stage provision, and after a destroy that did not come to its end, there is no new database, and nothing in it.
+        if settings.target_exists() or status(settings.move, target_exists=False).side != "source":
+            raise
+        found = Loss((), ())
     if not found.no_place:
         return 0, found.text(), found.json()
     name = settings.configuration.database

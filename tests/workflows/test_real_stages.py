@@ -37,6 +37,13 @@ def left_as_it_was(checkout: Checkout) -> None:
     assert not again.changed, [(step.op, step.name) for step in again.steps]
 
 
+def test_where_there_is_no_new_database_a_destroy_is_not_held_up(checkout: Checkout) -> None:
+    """As after one that did not come to its end: what counts beforehand finds nothing, and does not fail."""
+    counted = checkout.run("count-rollback")
+    assert counted.returncode == 0, counted.stdout + counted.stderr
+    assert "carries nothing and loses nothing" in counted.stdout
+
+
 @pytest.mark.parametrize("stage", ["provision", "copy", "cutover"])
 def test_the_saved_plan_brings_the_stack_to_the_stage(checkout: Checkout, stage: str) -> None:
     previewed = checkout.preview(stage, GITHUB_SHA="0123456789abcdef", RUN_URL="https://example.com/runs/1")
