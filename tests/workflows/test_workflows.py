@@ -287,4 +287,4 @@ def test_what_a_rollback_would_lose_cannot_end_its_block(tmp_path: Path) -> None
     python.chmod(0o755)
     environment = {"PATH": os.environ["PATH"], "PYTHON": str(python)}
     done = subprocess.run([PROJECT / "scripts" / "count-rollback", "dev"], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["`````text", "table x", "````", "# Nothing is lost", "`````"]
+    assert done.stdout.splitlines() == ["", "    table x", "    ````", "    # Nothing is lost"]
