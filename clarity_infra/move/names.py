@@ -71,6 +71,56 @@ def unquoted(text: str) -> str:
     return _QUOTED.sub(lambda match: match["name"] if _FOLDS_TO_ITSELF.match(match["name"] or "") else match[0], text)
 
 
+# An array in parentheses and what may stand in one: only outside of strings and quoted names is a bracket a bracket.
+_PART = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w"])\(ARRAY\[|[()\[\],]""")
+_CAST = re.compile(r"""\)::(?P<type>(?:"(?:[^"]|"")*"|[\w.$ ]|\(\d+(?:,-?\d+)?\))+)\[\]""")
+
+
+def settled(text: str) -> str:
+    """SQL that a server wrote, as it writes it once it has read that: of an array that is cast, its elements are.
+
+    A check of a varchar, `v IN ('a', 'b')`, is such an array: every dump of it, loaded, reads differently from what was dumped.
+    """
+    for start in reversed([part.start() for part in _PART.finditer(text) if part[0] == "(ARRAY["]):
+        text = text[:start] + _cast_within(text[start:])
+    return text
+
+
+def _cast_within(text: str) -> str:
+    """`text`, which begins with an array in parentheses, with the array's cast at each of its elements."""
+    inside, rest = _elements(text[1:])
+    cast = _CAST.match(rest)
+    return _each_cast(inside, cast["type"]) + rest[cast.end() :] if cast and inside else text
+
+
+def _each_cast(elements: list[str], type_text: str) -> str:
+    def one(element: str) -> str:
+        if element.startswith("ARRAY["):
+            inside, rest = _elements(element)
+            if not rest:
+                return _each_cast(inside, type_text)
+        return f"({element})::{type_text}"
+
+    return f"ARRAY[{', '.join(map(one, elements))}]"
+
+
+def _elements(text: str) -> tuple[list[str], str]:
+    """The elements of the array that `text` begins with, and what comes after it."""
+    begin = len("ARRAY[")
+    elements, depth = [], 0
+    for part in _PART.finditer(text, begin):
+        opens, closes = part[0].count("(") + part[0].count("["), part[0] in (")", "]")
+        if part[0][0] in "'\"":
+            continue
+        if not depth and (closes or part[0] == ","):
+            elements.append(text[begin : part.start()].strip())
+            begin = part.end()
+            if closes:
+                return [element for element in elements if element], text[begin:]
+        depth += opens - closes
+    return [], ""
+
+
 @contextlib.contextmanager
 def every_name_quoted(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """A newer server has more words that it quotes: texts of an older one are for it, and alike, only where every name is quoted."""

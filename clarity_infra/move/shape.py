@@ -9,7 +9,7 @@ import psycopg
 
 from clarity_infra.errors import Refused
 from clarity_infra.move.model import Table
-from clarity_infra.move.names import Name
+from clarity_infra.move.names import Name, settled
 from clarity_infra.move.queries import query
 
 
@@ -123,7 +123,7 @@ def _shape(table: Table, here: tuple[Column, ...] | None, there: tuple[Column, .
 
 
 def _computed_otherwise(sender: Column, receiver: Column) -> bool:
-    return receiver.generated and (not sender.generated or sender.default != receiver.default)
+    return receiver.generated and (not sender.generated or settled(sender.default or "") != settled(receiver.default or ""))
 
 
 def _not_alike(table: Table, reason: str) -> Refused:

@@ -19,7 +19,7 @@ from clarity_infra.move.catalog import OURS, read_move_set
 from clarity_infra.move.differences import Changes, Key, changed_keys
 from clarity_infra.move.digest import Digest, Grain, Method, RowTooLarge, digest, probed, without
 from clarity_infra.move.model import Move, MoveSet, Progress, Table
-from clarity_infra.move.names import Name, every_name_quoted, quoted, unquoted
+from clarity_infra.move.names import Name, every_name_quoted, quoted, settled, unquoted
 from clarity_infra.move.pace import still
 from clarity_infra.move.queries import query
 from clarity_infra.move.room import fitting
@@ -313,14 +313,23 @@ def compare_structure(
         if aspect in but:
             continue
         left, right = a[thing, aspect], b[thing, aspect]
-        if left != right and (alike or not _means_the_same(aspect, left, right)):
+        if left != right and not _means_the_same(aspect, left, right, alike=alike):
             differences.append(f"{thing}: its {aspect} is {_value(right)}, in the source {_value(left)}")
     return differences, len(a)
 
 
-def _means_the_same(aspect: str, a: str | None, b: str | None) -> bool:
-    """Whether two versions' texts differ only in how they quote names: even asked to quote all, they do not quote the same."""
-    return a is not None and b is not None and not aspect.startswith("comment") and unquoted(a) == unquoted(b)
+# What is in a function of these is a text that the server keeps as it was given.
+_BODY = "AS $function$"
+
+
+def _means_the_same(aspect: str, a: str | None, b: str | None, *, alike: bool) -> bool:
+    """Whether two servers' texts differ only in what a server itself changes when it reads its own; between versions (not `alike`) also
+    in how they quote names: even asked to quote all, they do not quote the same."""
+    if a is None or b is None or aspect.startswith("comment"):
+        return False
+    if not alike:
+        a, b = unquoted(a), unquoted(b)
+    return a == b or (_BODY not in a and settled(a) == settled(b))
 
 
 def _value(text: str | None) -> str:

@@ -98,6 +98,21 @@ UPDATE "Parent Table" SET favourite = 1 WHERE favourite = 3;
 INSERT INTO child (id) VALUES (1003);
 COMMIT;
 
+-- Lists of varchar: the server reads what it wrote of them, and writes it otherwise.
+CREATE DOMAIN chosen_text AS varchar(9) CHECK (VALUE IN ('x', 'y'));
+CREATE TABLE chosen (
+    id integer PRIMARY KEY,
+    v varchar(9) CONSTRAINT "one of" CHECK (v IN ('a', 'b, ")', 'it''s (ARRAY[', ')::text[]')),
+    "w w" chosen_text,
+    tags varchar(9)[] CHECK (coalesce(tags, ARRAY['a', 'b']) <> ARRAY[]::varchar[]),
+    g boolean GENERATED ALWAYS AS (v IN ('a', 'c')) STORED
+);
+CREATE INDEX chosen_v ON chosen (id) WHERE v NOT IN ('a', 'b');
+CREATE POLICY few ON chosen USING (v IN ('a', 'b'));
+CREATE FUNCTION is_chosen(v varchar) RETURNS boolean LANGUAGE sql IMMUTABLE BEGIN ATOMIC SELECT v IN ('a', 'b'); END;
+ALTER TABLE chosen ADD CONSTRAINT "by function" CHECK (is_chosen(v) OR v <> 'a');
+INSERT INTO chosen VALUES (1, 'a', 'x', '{a}'), (2, 'b, ")', NULL, NULL);
+
 -- Indexes, statistics, storage, options, marks
 CREATE TABLE options (
     id integer NOT NULL,

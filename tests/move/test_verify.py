@@ -84,6 +84,11 @@ MUTATIONS = {
         'ALTER TABLE public.child VALIDATE CONSTRAINT "not valid"',
         'constraint "not valid" on public.child: its',
     ),
+    "a value that a check lists": (
+        'ALTER TABLE public.chosen DROP CONSTRAINT "one of",'
+        """ ADD CONSTRAINT "one of" CHECK (v IN ('a', 'b, ")', 'it''s (ARRAY[', ')::text'))""",
+        'constraint "one of" on public.chosen: its definition',
+    ),
     "a constraint not deferrable": (
         "ALTER TABLE public.child ALTER CONSTRAINT child_parent_fkey NOT DEFERRABLE",
         "constraint child_parent_fkey on public.child: its definition",

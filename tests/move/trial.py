@@ -253,6 +253,8 @@ def _plain(text: str) -> str:
     lines = [re.sub(r'"([a-z_]+)"', r"\1", line) for line in lines]
     if lines and lines[0].startswith("CREATE STATISTICS "):  # in an inheritance child its columns may have another order
         lines = ["CREATE STATISTICS", *sorted(re.split(r"[ ,;\n]+", " ".join(lines)))]
+    if "ARRAY[" in text:  # the cast of an array is that of its elements when it is read again
+        lines = [re.sub(r"::(character varying|text)(\[\])?|[()]", "", line) for line in lines]
     if "BEGIN ATOMIC" in text:  # results get names when a function is made again
         lines = [re.sub(r' AS ("(?:[^"]|"")+"|\w+)', "", line) for line in lines]
     if "INHERITS (" in text:  # an inheritance child is made with its parents' columns first

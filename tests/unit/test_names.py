@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clarity_infra.errors import ConfigurationError
-from clarity_infra.move.names import Name
+from clarity_infra.move.names import Name, settled
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,28 @@ part = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 @given(part, part)
 def test_a_name_that_is_shown_can_be_read_back(schema: str, name: str) -> None:
     assert Name.parse(str(Name(schema, name))) == Name(schema, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("((v)::text = ANY ((ARRAY['a'::x, 'b,]'::x])::text[]))", "((v)::text = ANY (ARRAY[('a'::x)::text, ('b,]'::x)::text]))"),
+        ("(ARRAY[(1)::smallint])::numeric(10,2)[] + 1", "ARRAY[((1)::smallint)::numeric(10,2)] + 1"),
+        (
+            """(ARRAY['it''s (ARRAY['::x, f("(ARRAY[", 2)])::"s"."d""[]"[]""",
+            """ARRAY[('it''s (ARRAY['::x)::"s"."d""[]", (f("(ARRAY[", 2))::"s"."d""[]"]""",
+        ),
+        ("(ARRAY[ARRAY['a'::x], ARRAY['b'::x]])::text[]", "ARRAY[ARRAY[('a'::x)::text], ARRAY[('b'::x)::text]]"),
+        ("(ARRAY[((ARRAY['a'::x])::text[])[1]])::y[]", "ARRAY[((ARRAY[('a'::x)::text])[1])::y]"),
+    ],
+)
+def test_an_array_that_is_cast_is_read_as_an_array_of_casts(text: str, read: str) -> None:
+    assert settled(text) == read
+    assert settled(read) == read
+
+
+@pytest.mark.parametrize(
+    "text", ["'(ARRAY[1])::int[]'", '"(ARRAY[1])::int[]"', "(ARRAY[1, 2])[1]", "f(ARRAY[1])::int[]", "(ARRAY['a'", "(ARRAY[1])::text", ""]
+)
+def test_what_is_no_array_that_is_cast_stays(text: str) -> None:
+    assert settled(text) == text
