@@ -132,7 +132,7 @@ class Extension:
 class MoveSet:
     """The tables that move, parents before the tables that reference them where there is no cycle, and what they need.
 
-    `features` has each column or type that needs something a server may not have ("lz4", "xml", "icu", "partition identity"): what, object,
+    `features` has each column or type that needs something a server may not have ("lz4", "partition identity"): what, object,
     and for a column the beginning of the statement that alters it. `parameters` has each function that sets a server parameter: what, object.
     `objects` identifies everything that moves by (catalog, object) as `pg_depend` does; it is true of one database only.
     `shared` tells what the tables that stay need too: it is moved, and kept in the source for good.

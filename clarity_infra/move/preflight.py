@@ -199,6 +199,14 @@ _LACKING = {
         "it is an identity column of a partition alone, which the target's version does not know",
         "{alter} DROP IDENTITY",
     ),
+    "nullable child": (
+        "it takes NULL and its table's parent does not, which the target's version does not know",
+        "{alter} SET NOT NULL, or DROP NOT NULL for the parent",
+    ),
+    "generated child": (
+        "it is generated and its table's parent's is not, which the target's version does not know",
+        "take the table out of its parent (NO INHERIT), {alter} DROP EXPRESSION, and put it back (INHERIT)",
+    ),
 }
 
 
@@ -220,6 +228,10 @@ def _features(target: psycopg.Connection[Any], move_set: MoveSet) -> list[Blocke
 def _has(target: psycopg.Connection[Any], feature: str) -> bool:
     if feature == "partition identity":
         return target.info.server_version < 170000
+    if feature == "nullable child":
+        return target.info.server_version < 180000
+    if feature == "generated child":
+        return target.info.server_version < 160000
     if feature == "icu":
         # initdb takes these from the library; "unicode" alone is there without it.
         return bool(target.execute("SELECT 1 FROM pg_catalog.pg_collation WHERE collname LIKE '%-x-icu' LIMIT 1").fetchall())

@@ -95,7 +95,14 @@ SELECT 'feature', f.name, 'column ' || i.identity,
                      -- from 17 on a partition's identity is that of the whole
                      UNION ALL SELECT 'partition identity' WHERE c.relispartition AND a.attidentity <> ''
                                   AND pg_catalog.current_setting('server_version_num')::int < 170000
-                     UNION ALL SELECT 'xml' WHERE a.atttypid IN ('xml'::regtype, 'xml[]'::regtype)) AS f
+                     UNION ALL SELECT 'xml' WHERE a.atttypid IN ('xml'::regtype, 'xml[]'::regtype)
+                     -- what an inheritance child may have otherwise than its parents only up to 17, and up to 15
+                     UNION ALL SELECT CASE WHEN a.attgenerated <> '' AND u.attgenerated = '' THEN 'generated child' ELSE 'nullable child' END
+                                 FROM pg_catalog.pg_inherits h
+                                 JOIN pg_catalog.pg_attribute u ON u.attrelid = h.inhparent AND u.attname = a.attname AND u.attnum > 0
+                                WHERE h.inhrelid = c.oid AND NOT c.relispartition
+                                  AND pg_catalog.current_setting('server_version_num')::int < 180000
+                                  AND (u.attnotnull AND NOT a.attnotnull OR a.attgenerated <> '' AND u.attgenerated = '')) AS f
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, a.attrelid, a.attnum) AS i
 UNION
 SELECT 'feature', 'icu', 'collation ' || i.identity, ''

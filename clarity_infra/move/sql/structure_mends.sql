@@ -1,5 +1,5 @@
 -- What pg_dump does not say of the tables, as statements to be run after it: an inheritance child is made with its parents' storage,
--- compression and default where its own are the server's; the sequence of an identity column gets the column's type, whatever its own (LIKE ...
+-- compression and default where its own are the server's, and with their NOT NULL (which up to 17 it need not have); the sequence of an identity column gets the column's type, whatever its own (LIKE ...
 -- INCLUDING IDENTITY makes it bigint); and the comment on a schema that the owner has already.
 -- %(tables)s::oid[]; %(schemas)s::text[]: the schemas of the set
 WITH RECURSIVE above(oid, parent) AS (
@@ -9,7 +9,8 @@ WITH RECURSIVE above(oid, parent) AS (
 ), inherited AS (
     SELECT pg_catalog.format('ALTER TABLE ONLY %%I.%%I ALTER COLUMN %%I ', n.nspname, c.relname, a.attname) AS alter,
            a.attstorage, a.attcompression, a.atthasdef, a.attgenerated, a.attidentity, u.attstorage AS storage_above,
-           u.attcompression AS compression_above, u.atthasdef AS default_above, u.attgenerated AS generated_above
+           u.attcompression AS compression_above, u.atthasdef AS default_above, u.attgenerated AS generated_above,
+           NOT a.attnotnull AS nullable, u.attnotnull AS not_null_above
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attinhcount > 0
@@ -21,6 +22,9 @@ SELECT DISTINCT alter || 'SET STORAGE ' || CASE attstorage WHEN 'p' THEN 'PLAIN'
 UNION
 SELECT alter || 'SET COMPRESSION ' || CASE attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END
   FROM inherited WHERE attcompression <> compression_above
+UNION
+SELECT alter || 'DROP NOT NULL'
+  FROM inherited WHERE nullable AND not_null_above AND pg_catalog.current_setting('server_version_num')::int < 180000
 UNION
 SELECT alter || 'DROP DEFAULT'
   FROM inherited WHERE NOT atthasdef AND attidentity = '' AND default_above AND generated_above = ''

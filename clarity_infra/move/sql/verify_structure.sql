@@ -15,7 +15,8 @@ SELECT 'table ' || t.object AS object, f.aspect, f.value
   FROM tables t
  CROSS JOIN LATERAL (VALUES
     ('kind', t.relkind::text),
-    ('persistence', t.relpersistence::text),
+    -- a partitioned table has nothing to lose; 18 has no UNLOGGED ones
+    ('persistence', CASE WHEN t.relkind <> 'p' THEN t.relpersistence::text END),
     ('options', (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o) FROM unnest(t.reloptions) AS o)),
     ('options of TOAST', (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o) FROM pg_catalog.pg_class x, unnest(x.reloptions) AS o
                            WHERE x.oid = t.reltoastrelid)),
