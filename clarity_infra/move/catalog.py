@@ -464,6 +464,11 @@ _OBSTACLES = {
         "{detail}",
         False,
     ),
+    "half detached": (
+        "it is a partition that was being detached CONCURRENTLY when that was interrupted: its rows are hidden, and would be seen again",
+        "{detail}",
+        False,
+    ),
     "temporary": ("it is a temporary table", "take it out of `tables`", False),
 }
 

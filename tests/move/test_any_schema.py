@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -521,6 +522,26 @@ def test_an_identity_of_a_partition_alone(server15: Server, server: Server) -> N
         assert (blocker.object, blocker.remedy) == ("column public.part.id", "ALTER TABLE public.part ALTER COLUMN id DROP IDENTITY")
         scene.run_source(blocker.remedy)
         scene.copy("t")
+
+
+def test_a_partition_that_is_half_detached(scene: Scene) -> None:
+    """A concurrent DETACH that gave up waiting has hidden the rows already; a dump would show them again."""
+    scene.run_source(
+        "CREATE TABLE t (a integer) PARTITION BY RANGE (a); CREATE TABLE p PARTITION OF t FOR VALUES FROM (0) TO (9);"
+        " CREATE TABLE r PARTITION OF t FOR VALUES FROM (9) TO (20);"
+        " INSERT INTO t VALUES (1), (10)"
+    )
+    with scene.on_source() as reader, scene.on_source() as detaching:
+        reader.execute("BEGIN; LOCK t IN ACCESS SHARE MODE")
+        detaching.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            detaching.execute("ALTER TABLE t DETACH PARTITION r CONCURRENTLY")
+    (blocker,) = survey(scene.move("t")).blockers
+    assert (blocker.object, blocker.remedy) == ("table public.r", "ALTER TABLE public.t DETACH PARTITION public.r FINALIZE")
+    scene.run_source(blocker.remedy)
+    scene.copy("t")
+    with scene.on_target() as target:
+        assert target.execute("SELECT a FROM t").fetchall() == [(1,)]
 
 
 OLD_CHILDREN = (

@@ -153,6 +153,13 @@ SELECT 'parents disagree', 'column ' || i.identity,
    AND (u.attstorage <> v.attstorage
         OR u.attcompression <> '' AND v.attcompression <> '' AND u.attcompression <> v.attcompression)
 UNION ALL
+-- DETACH PARTITION CONCURRENTLY that was interrupted: nobody sees its rows in the whole any more, and a dump attaches it
+SELECT 'half detached', 'table ' || i.identity, pg_catalog.format('ALTER TABLE %%s DETACH PARTITION %%s FINALIZE', u.identity, i.identity)
+  FROM pg_catalog.pg_inherits h
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, h.inhrelid, 0) AS i
+ CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, h.inhparent, 0) AS u
+ WHERE h.inhrelid = ANY (%(tables)s::oid[]) AND h.inhdetachpending
+UNION ALL
 SELECT 'temporary', 'table ' || i.identity, ''
   FROM pg_catalog.pg_class c
  CROSS JOIN LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, c.oid, 0) AS i

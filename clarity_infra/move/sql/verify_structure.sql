@@ -27,7 +27,8 @@ SELECT 'table ' || t.object AS object, f.aspect, f.value
     ('type', (SELECT pg_catalog.format_type(t.reloftype, NULL) WHERE t.reloftype <> 0)),
     ('partition key', CASE WHEN t.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(t.oid) END),
     ('partition bound', pg_catalog.pg_get_expr(t.relpartbound, t.oid)),
-    ('parents', (SELECT pg_catalog.string_agg(n.identity, ', ' ORDER BY h.inhseqno)
+    ('parents', (SELECT pg_catalog.string_agg(n.identity || CASE WHEN h.inhdetachpending THEN ' (half detached)' ELSE '' END, ', '
+                                              ORDER BY h.inhseqno)
                    FROM pg_catalog.pg_inherits h,
                         pg_catalog.pg_identify_object('pg_catalog.pg_class'::regclass, h.inhparent, 0) AS n
                   WHERE h.inhrelid = t.oid)),
