@@ -544,6 +544,16 @@ def test_a_partition_that_is_half_detached(scene: Scene) -> None:
         assert target.execute("SELECT a FROM t").fetchall() == [(1,)]
 
 
+def test_a_replica_identity_whose_index_was_dropped(scene: Scene) -> None:
+    scene.run_source(
+        "CREATE TABLE t (a integer PRIMARY KEY, b integer NOT NULL UNIQUE); ALTER TABLE t REPLICA IDENTITY USING INDEX t_b_key;"
+        " ALTER TABLE t DROP CONSTRAINT t_b_key; INSERT INTO t VALUES (1, 1)"
+    )
+    scene.copy("t")
+    with scene.on_target() as target:  # as the server treats it in the source, the primary key notwithstanding
+        assert target.execute("SELECT relreplident::text FROM pg_class WHERE relname = 't'").fetchall() == [("n",)]
+
+
 OLD_CHILDREN = (
     "CREATE TABLE up (a integer, b integer, c integer NOT NULL); CREATE TABLE t (b integer GENERATED ALWAYS AS (c * 2) STORED)"
     " INHERITS (up); ALTER TABLE ONLY up ALTER a SET NOT NULL; ALTER TABLE t ALTER c DROP NOT NULL;"

@@ -1,6 +1,7 @@
 -- What pg_dump does not say of the tables, as statements to be run after it: an inheritance child is made with its parents' storage,
 -- compression and default where its own are the server's, and with their NOT NULL (which up to 17 it need not have); the sequence of an identity column gets the column's type, whatever its own (LIKE ...
--- INCLUDING IDENTITY makes it bigint); and the comment on a schema that the owner has already.
+-- INCLUDING IDENTITY makes it bigint); the replica identity of an index that was dropped, which is NOTHING; and the comment on a schema that the
+-- owner has already.
 -- %(tables)s::oid[]; %(schemas)s::text[]: the schemas of the set
 WITH RECURSIVE above(oid, parent) AS (
     SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = ANY (%(tables)s::oid[])
@@ -38,6 +39,12 @@ SELECT pg_catalog.format('ALTER SEQUENCE %%I.%%I AS %%s MINVALUE %%s MAXVALUE %%
                              AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = ANY (%(tables)s::oid[])
   JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
  WHERE a.atttypid <> q.seqtypid
+UNION
+SELECT pg_catalog.format('ALTER TABLE ONLY %%I.%%I REPLICA IDENTITY NOTHING', n.nspname, c.relname)
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.oid = ANY (%(tables)s::oid[]) AND c.relreplident = 'i'
+   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisreplident)
 UNION
 SELECT pg_catalog.format('DO %%L', pg_catalog.format(
          'BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner'

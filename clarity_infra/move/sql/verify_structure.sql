@@ -20,7 +20,9 @@ SELECT 'table ' || t.object AS object, f.aspect, f.value
     ('options', (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o) FROM unnest(t.reloptions) AS o)),
     ('options of TOAST', (SELECT pg_catalog.string_agg(o, ', ' ORDER BY o) FROM pg_catalog.pg_class x, unnest(x.reloptions) AS o
                            WHERE x.oid = t.reltoastrelid)),
-    ('replica identity', t.relreplident::text),
+    -- that of an index that was dropped is NOTHING
+    ('replica identity', CASE WHEN t.relreplident <> 'i' OR EXISTS (SELECT 1 FROM pg_catalog.pg_index x WHERE x.indrelid = t.oid AND x.indisreplident)
+                              THEN t.relreplident::text ELSE 'n' END),
     ('row security', t.relrowsecurity::text),
     ('forced row security', t.relforcerowsecurity::text),
     ('access method', (SELECT a.amname::text FROM pg_catalog.pg_am a WHERE a.oid = t.relam)),
