@@ -28,6 +28,10 @@ _PROVIDER = "__provider"
 _ENGINE_ANSWERS = 2.0
 
 
+# The kinds of resource that this process made: one process serves the engine from the beginning of a run to its end.
+_made: set[type] = set()
+
+
 class ClarityProvider(ResourceProvider):
     """Base of every dynamic provider here.
 
@@ -46,6 +50,17 @@ class ClarityProvider(ResourceProvider):
     def settings(self, stack: str) -> Settings:
         """The stack's settings as this process finds them: configuration of this operation, environment and `.env` as of now."""
         return Settings.read(stack, self._get)
+
+    def remember_made(self) -> None:
+        """To be called by the create of a provider whose delete takes something back."""
+        _made.add(type(self))
+
+    @property
+    def was_replaced(self) -> bool:
+        """Whether what is deleted now was made anew in this run: `pulumi up --replace` makes the new one first, then deletes the old one, and
+        what that would take back is the new one's.
+        """
+        return type(self) in _made
 
     def check(self, _olds: Properties, news: Properties) -> CheckResult:
         return CheckResult(news, [])

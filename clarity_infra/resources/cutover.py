@@ -32,6 +32,7 @@ class CutoverProvider(ClarityProvider):
     """
 
     def create(self, props: Properties) -> CreateResult:
+        self.remember_made()
         return CreateResult("cutover", {**without_provider(props), "evidence": self._brought(props, {})})
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> DiffResult:
@@ -48,6 +49,8 @@ class CutoverProvider(ClarityProvider):
         whatever is declared before it failed each time or was left out (`pulumi up --exclude`), nobody has, and the new database with
         every row written since is dropped next.
         """
+        if self.was_replaced:
+            return
         settings = self.settings(str(_props["stack"]))
         if status(settings.move, target_exists=settings.target_exists()).side != "source":
             raise Refused(

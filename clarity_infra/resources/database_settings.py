@@ -19,6 +19,7 @@ class DatabaseSettingsProvider(ClarityProvider):
     compared = ("values", "database")
 
     def create(self, props: Properties) -> CreateResult:
+        self.remember_made()
         return CreateResult(f"settings-{props['database']}", self._set(props, {}))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
@@ -28,6 +29,8 @@ class DatabaseSettingsProvider(ClarityProvider):
         return UpdateResult(self._set(_news, _olds if stays else {}))
 
     def delete(self, _id: str, _props: Properties) -> None:
+        if self.was_replaced:
+            return
         server, database = self.settings(str(_props["stack"])).maintenance, str(_props["database"])
         target = server.with_database(database)
         try:

@@ -23,6 +23,7 @@ class EnvFileProvider(ClarityProvider):
     compared = ("path", "side", "values")
 
     def create(self, props: Properties) -> CreateResult:
+        self.remember_made()
         return CreateResult("env-file", self._written(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
@@ -34,7 +35,8 @@ class EnvFileProvider(ClarityProvider):
         return UpdateResult(self._written(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        restore(_props)
+        if not self.was_replaced:
+            restore(_props)
 
     def _written(self, props: Properties) -> Properties:
         if props.get("path"):

@@ -39,12 +39,15 @@ class RollbackProvider(ClarityProvider):
     )
 
     def create(self, props: Properties) -> CreateResult:
+        self.remember_made()
         return CreateResult("rollback", without_provider(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
         return UpdateResult(without_provider(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
+        if self.was_replaced:
+            return
         settings = self.settings(str(_props["stack"]))
         prove_credentials(settings, _props)
         refuse_only_copy(settings)

@@ -22,6 +22,7 @@ class SourceCleanupProvider(ClarityProvider):
     compared = ("active",)
 
     def create(self, props: Properties) -> CreateResult:
+        self.remember_made()
         return CreateResult("source-cleanup", {**without_provider(props), "evidence": self._cleaned(props)})
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> UpdateResult:
@@ -29,7 +30,7 @@ class SourceCleanupProvider(ClarityProvider):
         return UpdateResult({**without_provider(_news), "evidence": evidence})
 
     def delete(self, _id: str, _props: Properties) -> None:
-        if _props.get("active"):
+        if _props.get("active") and not self.was_replaced:
             raise Refused(
                 "The old tables were dropped: the new database is the only copy, and it is not destroyed.",
                 unchanged="Nothing was changed.",

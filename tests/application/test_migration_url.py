@@ -10,6 +10,7 @@ import pytest
 
 from clarity_infra import migration_url
 from clarity_infra.errors import ConfigurationError
+from clarity_infra.resources.base import ClarityProvider
 from clarity_infra.resources.env_file import EnvFileProvider
 from clarity_infra.settings import Settings
 
@@ -18,6 +19,12 @@ APPLICATION = "postgresql://app:old@db.example.com/postgres"
 MASTER = '"postgresql://admin:a%20b@db.example.com:25060/postgres?sslmode=verify-full&application_name=kit"'
 TEXT = f"DATABASE_URL={APPLICATION}\r\nexport MASTER_DATABASE_URL={MASTER} # migrations\r\n"
 NEW = MASTER.strip('"').replace("/postgres?", "/clarity?")
+
+
+@pytest.fixture(autouse=True)
+def each_call_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a provider deletes here is nothing that the same run has replaced."""
+    monkeypatch.setattr(ClarityProvider, "remember_made", lambda _: None)
 
 
 def settings(folder: Path, text: str = TEXT, **configured: Any) -> Settings:

@@ -230,6 +230,17 @@ class TestCutOver:
         assert (facts.placement(sandbox), facts.journal(sandbox, TARGET_DATABASE)) == (placed, noted)
         assert {path: path.read_bytes() for path in files} == files
 
+    def test_what_is_replaced_takes_nothing_back(self, sandbox: Sandbox) -> None:
+        """The delete of each of these would bring back the old URL, the rows or the log's settings, once its successor was made."""
+        files = {path: path.read_bytes() for path in (sandbox.app_env_path, sandbox.folder / "cloudflare.json")}
+        stands = facts.structure(sandbox), facts.journal(sandbox, TARGET_DATABASE)
+        urns = {str(found["urn"]).rpartition("::")[2]: str(found["urn"]) for found in sandbox.engine.state()["deployment"]["resources"]}
+        names = ("settings", "cutover", "env-file", "source-cleanup", "rollback")
+        done = sandbox.up("cutover", *(f"--replace={urns[name]}" for name in names))
+        assert {step.name for step in done.steps if step.op == "delete-replaced"} == set(names)
+        assert {path: path.read_bytes() for path in files} == files
+        assert (facts.structure(sandbox), facts.journal(sandbox, TARGET_DATABASE)) == stands
+
     def test_refresh_changes_nothing_and_the_next_preview_is_empty(self, sandbox: Sandbox) -> None:
         nothing_to_do(sandbox, "cutover")
 

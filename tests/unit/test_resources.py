@@ -25,7 +25,7 @@ from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
 from clarity_infra.errors import ClarityError, ConfigurationError, Refused
 from clarity_infra.hyperdrive_api import Hyperdrive, OriginSwitch
-from clarity_infra.resources import cutover, env_file, rollback
+from clarity_infra.resources import base, cutover, env_file, rollback
 from clarity_infra.resources.access_check import AccessCheckProvider
 from clarity_infra.resources.base import ClarityProvider, engine_lives, failure, same, without_provider
 from clarity_infra.resources.claim import ClaimProvider
@@ -55,6 +55,12 @@ PROVIDERS: list[type[ClarityProvider]] = [
     WayBackProvider,
     WranglerFileProvider,
 ]
+
+
+@pytest.fixture(autouse=True)
+def each_call_is_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a provider deletes here is nothing that the same run has replaced."""
+    monkeypatch.setattr(ClarityProvider, "remember_made", lambda _: None)
 
 
 def configured(provider: ClarityProvider, **values: Any) -> Any:
@@ -435,6 +441,27 @@ class TestEnvFile:
         Path(props["path"]).unlink()
         with pytest.raises(ConfigurationError, match="is not there"):
             EnvFileProvider().create({**props, "side": "target"})
+
+
+def test_what_is_replaced_takes_nothing_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`pulumi up --replace` makes the new one, then deletes the old one, whose delete would be the way back. That both calls come to one
+    process is shown in tests/end_to_end/test_lifecycle.py.
+    """
+    path = tmp_path / ".env"
+    path.write_text("DATABASE_URL=postgresql://clarity_user:new@h/clarity\n")
+    values, before = {"DATABASE_URL": "postgresql://clarity_user:new@h/clarity"}, {"DATABASE_URL": "old"}
+    props = {"path": str(path), "side": "target", "values": json.dumps(values), "before": json.dumps(before), "variables": ["DATABASE_URL"]}
+    monkeypatch.undo()
+    monkeypatch.setattr(base, "_made", set())
+    EnvFileProvider().create(props)
+    monkeypatch.setattr(base, "_made", {*base._made, CutoverProvider, RollbackProvider, DatabaseSettingsProvider, SourceCleanupProvider})
+    EnvFileProvider().delete("id", props)
+    for kind in (CutoverProvider, RollbackProvider, DatabaseSettingsProvider, SourceCleanupProvider):
+        kind().delete("id", {"stack": "dev", "active": True})  # none of them can reach a database here
+    assert "clarity_user:new" in path.read_text()
+    base._made.clear()
+    EnvFileProvider().delete("id", props)
+    assert path.read_text() == "DATABASE_URL=old\n"
 
 
 class TestDatabaseSettings:
