@@ -97,7 +97,10 @@ def _changed(olds: Properties, news: Properties) -> list[CheckFailure]:
     """
 
     def differs(key: str) -> bool:
-        return key in olds and olds[key] != news.get(key)
+        old, new = olds.get(key), news.get(key)
+        if key == "tables" and old and new:  # the order of a list says nothing
+            return sorted(old) != sorted(new)
+        return key in olds and old != new
 
     elsewhere = any(map(differs, ("database", "target")))
     if not news.get("copied") and not (elsewhere and olds.get("copying")):

@@ -209,6 +209,11 @@ class TestClaim:
             assert text.startswith(told)
             assert ("go back to stage provision first" if "hyperdrive" in changed else "`pulumi destroy` with the old ones") in text
 
+    def test_the_same_tables_in_another_order_are_no_change(self) -> None:
+        two = {**self.NEWS, "tables": ["public.a", "public.b"]}
+        assert self.check(two, copied=True, live=True, tables=["public.b", "public.a"]) == []
+        assert self.check(two, copied=True, live=True, tables=["public.b", "public.b"]) != []
+
     def test_another_config_may_follow_where_the_adopted_one_was_deleted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Else such a stack could go neither on nor back."""
         gone = {"c0ffee"}
