@@ -68,7 +68,7 @@ def _let_go(olds: Properties, news: Properties) -> None:
     else:
         say(
             f"warning: {path} is no longer this stack's to change: {' and '.join(olds['variables'])} in it name(s) the new database, and must be"
-            " set back by hand where you go back"
+            " set by hand where you go back or rotate the password"
         )
 
 
