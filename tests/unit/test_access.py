@@ -52,7 +52,7 @@ class Scene:
     def wrong(self, **other: object) -> str:
         with pytest.raises(Refused) as raised:
             self.check(**other)
-        assert "The application still uses the old database." in str(raised.value)
+        assert "The application goes on with the database and the login it has." in str(raised.value)
         assert "What to do" in str(raised.value)
         assert PASSWORD not in str(raised.value)
         return str(raised.value)
@@ -202,6 +202,15 @@ def test_extensions_that_a_server_lets_everybody_make(scene: Scene, extension: s
     (advice,) = found["advice"]
     assert extension in advice and scene.user in advice and "only the server's operator" in advice
     assert "create an extension that leads out of the database" not in found["refused"]
+
+
+def test_who_may_reach_all_data_by_configuration_reaches_it(scene: Scene) -> None:
+    """grantAllData: pg_read_all_data reads the server's own tables too, the passwords' among them."""
+    scene.run("GRANT pg_read_all_data, pg_write_all_data TO {role}")
+    found = scene.check(own_database_only=False)
+    assert "become the admin" in found["refused"]
+    assert "read password hashes" not in found["refused"]
+    assert "it can read password hashes" in scene.wrong()
 
 
 def test_a_database_that_lets_nobody_in_is_refused_too(scene: Scene) -> None:
