@@ -25,7 +25,20 @@ from clarity_infra.errors import ClarityError, Refused
 from clarity_infra.move import fence
 from clarity_infra.move.names import Name
 from clarity_infra.move.owners import Owner, acting_as, owners
-from clarity_infra.move.plan import BATCH_KEYS, Escaped, Key, Plan, Values, batches, batches_by_size, table_of, type_of, value_of, values_of
+from clarity_infra.move.plan import (
+    BATCH_KEYS,
+    Escaped,
+    Key,
+    Plan,
+    Values,
+    batches,
+    batches_by_size,
+    equal,
+    table_of,
+    type_of,
+    value_of,
+    values_of,
+)
 from clarity_infra.move.queries import query
 from clarity_infra.move.shape import Shape, listed
 from clarity_infra.texts import shown
@@ -94,6 +107,7 @@ class _Acting:
     referred: tuple[str, ...]
     referring: tuple[str, ...]
     types: tuple[str, ...]
+    operators: tuple[str, ...]
 
 
 class NoPlace(Refused):
@@ -226,9 +240,9 @@ def _acting_keys(receiver: psycopg.Connection, tables: Iterable[Name]) -> dict[N
     rows = receiver.execute(query("carry_acting_keys"), listed(tables)).fetchall()
     owner_of = owners(receiver, dict.fromkeys(Name(schema, child) for _, _, schema, child, *_ in rows))
     found: dict[Name, list[_Acting]] = {}
-    for schema, table, child_schema, name, referred, referring, types in rows:
+    for schema, table, child_schema, name, *facts in rows:
         child = Name(child_schema, name)
-        found.setdefault(Name(schema, table), []).append(_Acting(child, owner_of[child], tuple(referred), tuple(referring), tuple(types)))
+        found.setdefault(Name(schema, table), []).append(_Acting(child, owner_of[child], *map(tuple, facts)))
     return found
 
 
@@ -308,14 +322,25 @@ def _write_together(connection: psycopg.Connection, work: _Work) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(_statement(shape, work.how), [_parameters(work, row) for row in work.rows])
         return
-    keys = sql.SQL("SELECT {} FROM ROWS FROM ({}) AS w({})").format(
-        sql.SQL(", ").join(sql.SQL("w.{}::{}").format(Escaped(f"k{number}"), type_of(shape.receiver[c])) for number, c in enumerate(shape.key)),
-        sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in shape.key),
-        sql.SQL(", ").join(Escaped(f"k{number}") for number, _ in enumerate(shape.key)),
-    )
+    numbers = [Escaped(f"k{number}") for number, _ in enumerate(shape.key)]
     connection.execute(
-        sql.SQL("DELETE FROM ONLY {} WHERE ({}) IN ({})").format(table_of(shape.name), sql.SQL(", ").join(map(Escaped, shape.key)), keys),
+        sql.SQL("DELETE FROM ONLY {} AS t USING ROWS FROM ({}) AS w({}) WHERE {}").format(
+            table_of(shape.name),
+            sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in numbers),
+            sql.SQL(", ").join(numbers),
+            _by_key(shape, [sql.SQL("w.{}").format(number) for number in numbers], of="t"),
+        ),
         [list(column) for column in zip(*(key for key, _ in work.rows), strict=True)],
+    )
+
+
+def _by_key(shape: Shape, values: Sequence[sql.Composable], of: str = "") -> sql.Composed:
+    """Whether a row of the receiver (of alias `of`, if any) has the key whose parts are given as text."""
+    kinds = [shape.receiver[column] for column in shape.key]
+    parts = [(Escaped(of, column) if of else Escaped(column)) for column in shape.key]
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} {} {}::{}").format(part, equal(shape, kind), value, type_of(kind))
+        for part, kind, value in zip(parts, kinds, values, strict=True)
     )
 
 
@@ -328,8 +353,8 @@ def _referred_to(connection: psycopg.Connection, owner: Owner, work: _Work, by: 
             values = values_of(connection, acting.referred, work.shape, work.shape.receiver, keys)
         names = [Escaped(f"k{number}") for number, _ in enumerate(acting.referring)]
         joined = [
-            sql.SQL("t.{} = w.{}::{}").format(Escaped(column), name, type_of(kind))
-            for column, name, kind in zip(acting.referring, names, acting.types, strict=True)
+            sql.SQL("t.{} {} w.{}::{}").format(Escaped(column), type_of(operator), name, type_of(kind))
+            for column, name, kind, operator in zip(acting.referring, names, acting.types, acting.operators, strict=True)
         ]
         statement = sql.SQL("SELECT DISTINCT w.n FROM ROWS FROM ({}) WITH ORDINALITY AS w({}, n) JOIN ONLY {} AS t ON {}").format(
             sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in names),
@@ -363,7 +388,7 @@ def _statement(shape: Shape, how: str) -> sql.Composed:
         return sql.SQL("DELETE FROM ONLY {0} WHERE ctid = (SELECT t.ctid FROM ONLY {0} AS t WHERE {1} LIMIT 1)").format(
             table, same if shape.written else sql.SQL("true")
         )
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), type_of(shape.receiver[column])) for column in shape.key)
+    where = _by_key(shape, [sql.Placeholder()] * len(shape.key))
     if how == "delete":
         return sql.SQL("DELETE FROM ONLY {} WHERE {}").format(table, where)
     if how == "insert" and not shape.written:
@@ -506,7 +531,7 @@ def _park_one(connection: psycopg.Connection, shape: Shape, key: Key, index: str
         query("carry_constraint_columns"),
         {"schema": shape.name.schema, "table": shape.name.name, "index": index},
     ).fetchall()
-    where = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(Escaped(column), type_of(shape.receiver[column])) for column in shape.key)
+    where = _by_key(shape, [sql.Placeholder()] * len(shape.key))
     for column, nullable, type_text, category in rows:
         if column in shape.key or column in shape.always or column not in shape.written:
             continue

@@ -220,14 +220,15 @@ class _Reference:
     parent: Name
     child_columns: tuple[str, ...]
     parent_columns: tuple[str, ...]
+    operators: tuple[str, ...]
 
 
 def _references(target: psycopg.Connection[Any], shaped: Mapping[Name, Shape]) -> list[_Reference]:
     listed = {"schemas": [name.schema for name in shaped], "names": [name.name for name in shaped]}
     rows = target.execute(query("back_references"), listed).fetchall()
     return [
-        _Reference(Name(schema, table), Name(parent_schema, parent), tuple(columns), tuple(referred))
-        for schema, table, parent_schema, parent, columns, referred in rows
+        _Reference(Name(schema, table), Name(parent_schema, parent), *map(tuple, facts))
+        for schema, table, parent_schema, parent, *facts in rows
         if Name(parent_schema, parent) in shaped
     ]
 
@@ -246,8 +247,8 @@ def _not_there(source: psycopg.Connection[Any], shaped: Mapping[Name, Shape], pa
 def _referring(target: psycopg.Connection[Any], shaped: Mapping[Name, Shape], reference: _Reference, parents: list[Key]) -> frozenset[Key]:
     parent, child = shaped[reference.parent], shaped[reference.child]
     joined = sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier("t", column), sql.Identifier("p", referred))
-        for column, referred in zip(reference.child_columns, reference.parent_columns, strict=True)
+        sql.SQL("{} {} {}").format(sql.Identifier("p", referred), sql.SQL(operator), sql.Identifier("t", column))
+        for column, referred, operator in zip(reference.child_columns, reference.parent_columns, reference.operators, strict=True)
     )
     wanted = sql.SQL(", ").join(sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Literal, key))) for key in parents)
     same = sql.SQL(" AND ").join(

@@ -52,6 +52,11 @@ def type_of(text: str) -> sql.SQL:
     return sql.SQL(text.replace("%", "%%"))
 
 
+def equal(shape: Shape, type_text: str) -> sql.SQL:
+    """The operator by which two values of the type are equal, from the server's catalog."""
+    return sql.SQL(shape.operators.get(type_text, "=").replace("%", "%%"))
+
+
 def _wanted(shape: Shape, types: Mapping[str, str]) -> sql.Composed:
     """`FROM` clause that joins the table to the keys in the parameters, numbered as they come."""
     return sql.SQL("FROM ROWS FROM ({}) WITH ORDINALITY AS w({}, n) JOIN ONLY {} AS t ON {}").format(
@@ -59,7 +64,7 @@ def _wanted(shape: Shape, types: Mapping[str, str]) -> sql.Composed:
         sql.SQL(", ").join(Escaped(f"k{number}") for number, _ in enumerate(shape.key)),
         table_of(shape.name),
         sql.SQL(" AND ").join(
-            sql.SQL("t.{} = w.{}::{}").format(Escaped(column), Escaped(f"k{number}"), type_of(types[column]))
+            sql.SQL("t.{} {} w.{}::{}").format(Escaped(column), equal(shape, types[column]), Escaped(f"k{number}"), type_of(types[column]))
             for number, column in enumerate(shape.key)
         ),
     )

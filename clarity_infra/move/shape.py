@@ -18,7 +18,8 @@ class Shape:
     """One table as both sides have it. `compared` are the columns both have, but for those that the receiver computes in another way;
     `written` those a row is written with.
 
-    `sender` and `receiver` give the type of each column there, of the columns both have.
+    `sender` and `receiver` give the type of each column there, of the columns both have. `operators` gives the operator by which values of
+    a type are equal, for types that are compared by an extension's: nothing but what the server itself has is in reach of our sessions.
     """
 
     table: Table
@@ -27,6 +28,7 @@ class Shape:
     always: frozenset[str]
     sender: Mapping[str, str]
     receiver: Mapping[str, str]
+    operators: Mapping[str, str]
 
     @property
     def name(self) -> Name:
@@ -75,6 +77,7 @@ class Column:
     identity: str
     not_null: bool
     default: str | None
+    equal: str
 
 
 def columns(connection: psycopg.Connection, tables: Iterable[Name]) -> dict[Name, tuple[Column, ...]]:
@@ -119,6 +122,7 @@ def _shape(table: Table, here: tuple[Column, ...] | None, there: tuple[Column, .
         always=frozenset(name for name in both if receiver[name].identity == "a"),
         sender={name: sender[name].type for name in both},
         receiver={name: receiver[name].type for name in both},
+        operators={column.type: column.equal for column in (*here, *there) if column.equal != "="},
     )
 
 
