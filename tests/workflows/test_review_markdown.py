@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from scripts.review_markdown import LONGEST, drift, main, marker, review, unheard
 
+ROOT = Path(__file__).parents[2]
 PASSED = {"looked_at": 2, "failed": [], "violations": []}
 
 
@@ -120,6 +124,21 @@ def test_a_failure_that_the_preview_does_not_tell_of_is_told() -> None:
     text = review("dev", whole, PASSED, unheard=told)
     assert "## The preview failed" in text and "no space left on device" in text
     assert "stage: copy" in text and "keep every rule" in text
+
+
+@pytest.mark.parametrize("script", ["preview", "drift"])
+def test_an_engine_that_fails_at_the_end_of_a_good_preview_is_told(tmp_path: Path, script: str) -> None:
+    engine = tmp_path / "bin" / "pulumi"
+    engine.parent.mkdir()
+    engine.write_text(f"#!/bin/sh\necho '{json.dumps(preview(step('same')))}'\necho 'error: no space left on device' >&2\nexit 1\n")
+    engine.chmod(0o755)
+    environment = {"PATH": f"{engine.parent}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYTHON": sys.executable}
+    done = subprocess.run(
+        [f"scripts/{script}", "nowhere", str(tmp_path / "review")], cwd=ROOT, env=environment, capture_output=True, check=False
+    )
+    text = (tmp_path / "review" / "review.md").read_text()
+    assert done.returncode == 1
+    assert "## The preview failed" in text and "no space left on device" in text
 
 
 def test_drift_is_what_changes_what_died_and_what_cannot_be_asked() -> None:
