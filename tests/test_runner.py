@@ -292,7 +292,7 @@ class TestSandbox:
             if not name.endswith(("PASSWORD", "PASSPHRASE", "TOKEN")):
                 continue
             for folder in (sandbox.folder, sandbox.server.folder.resolve()):
-                found = subprocess.run(["grep", "-rlF", value, folder], capture_output=True, text=True, check=False)
+                found = subprocess.run(["grep", "-rlF", "-e", value, folder], capture_output=True, text=True, check=False)
                 names = {Path(path).name for path in found.stdout.splitlines()}
                 assert names <= allowed, name
                 seen |= names

@@ -111,7 +111,8 @@ def test_a_data_folder_left_half_made_is_made_afresh(fresh: Server) -> None:
 
 def test_no_password_stays_in_a_file(fresh: Server) -> None:
     fresh.start()
-    left = subprocess.run(["grep", "-rlF", fresh.superuser_password, str(fresh.folder.resolve())], capture_output=True, text=True, check=False)
+    looking = ["grep", "-rlF", "-e", fresh.superuser_password, str(fresh.folder.resolve())]
+    left = subprocess.run(looking, capture_output=True, text=True, check=False)
     assert left.stdout == ""
     assert left.returncode == 1
 

@@ -339,7 +339,7 @@ class TestAtTheCutOver:
                 run.wait_for(HOST_DIED)
             output = failed(run)
         assert "Traceback" not in output
-        self._assert_only_switched(sandbox, writer)
+        self._assert_switched(sandbox, writer)
         sandbox.up("cutover")
         assert_target_is_live(sandbox, writer)
 
@@ -349,7 +349,7 @@ class TestAtTheCutOver:
                 run.wait_for(WAITS_FOR_LOCK)
                 stopped.enter_context(program_stopped(sandbox))
             run.wait_for("report: ")
-            self._assert_only_switched(sandbox, writer)
+            self._assert_switched(sandbox, writer)
             assert run.process.poll() is None
             stopped.close()
             run.wait()
@@ -362,18 +362,19 @@ class TestAtTheCutOver:
             kill_program(sandbox)
             output = failed(run)
         assert PROGRAM_DIED in output
-        self._assert_only_switched(sandbox, writer)
+        self._assert_switched(sandbox, writer)
         sandbox.up("cutover")
         assert_target_is_live(sandbox, writer)
 
     def test_the_program_is_stopped_and_then_killed_on_the_way_back(self, sandbox: Sandbox, writer: Writer) -> None:
-        """Rows and application go back while it stands; `.env` follows with the next run."""
+        """Rows, application and `.env` go back while it stands; what Pulumi declares follows with the next run."""
         sandbox.up("cutover")
         with sandbox.started("up", stage="copy") as run:
             run.wait_for("trying out")
             with program_stopped(sandbox):
                 run.wait_for("report: ")
                 assert hyperdrive(sandbox)["origin"]["database"] == SOURCE_DATABASE
+                wait_until(lambda: f"/{SOURCE_DATABASE}" in sandbox.database_url)
                 writer.wait_for(5)
                 kill_program(sandbox)
             output = failed(run)
@@ -382,10 +383,10 @@ class TestAtTheCutOver:
         assert_source_is_live(sandbox, writer)
         assert f"/{SOURCE_DATABASE}" in sandbox.database_url
 
-    def _assert_only_switched(self, sandbox: Sandbox, writer: Writer) -> None:
-        """The application is on the target, and writes there; `.env`, which comes after the cut-over, does not say so yet."""
+    def _assert_switched(self, sandbox: Sandbox, writer: Writer) -> None:
+        """The application is on the target, by Hyperdrive and by `.env`, and writes there."""
         assert hyperdrive(sandbox)["origin"]["database"] == TARGET_DATABASE
-        assert f"/{SOURCE_DATABASE}" in sandbox.database_url
+        assert f"/{TARGET_DATABASE}" in sandbox.database_url
         writer.wait_for(5)
 
     def test_interrupted_twice_before_the_fence(self, sandbox: Sandbox, writer: Writer) -> None:
@@ -445,7 +446,7 @@ class TestAtTheCutOver:
             run.kill()
         wait_until(lambda: not sessions(sandbox))
         assert hyperdrive(sandbox)["origin"]["database"] == TARGET_DATABASE
-        assert f"/{SOURCE_DATABASE}" in sandbox.database_url
+        assert f"/{TARGET_DATABASE}" in sandbox.database_url
         sandbox.up("cutover")
         assert_target_is_live(sandbox, writer)
         assert sandbox.outputs()["evidence"]["cutover"]["proved"] is True
