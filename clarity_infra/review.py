@@ -184,23 +184,22 @@ def _reach(settings: Settings, seconds: int) -> None:
                 admin.refuse_altered_sessions(endpoint, connection, writes=endpoint == settings.maintenance)
 
 
-def _existing_objects(settings: Settings) -> tuple[str, ...]:
+def _existing_objects(settings: Settings, *, has_target: bool) -> tuple[str, ...]:
     """Which of database and roles exist on the target's server. Raises Unreachable or ConfigurationError."""
-    configuration = settings.configuration
+    databases = (f'database "{settings.configuration.database}"',) if has_target else ()
     with settings.maintenance.connect(purpose="review") as connection:
-        databases = connection.execute("SELECT datname FROM pg_catalog.pg_database WHERE datname = %s", (configuration.database,)).fetchall()
         roles = connection.execute(
             "SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY(%s) ORDER BY rolname",
             (list(settings.roles),),
         ).fetchall()
-    return tuple(f'database "{row[0]}"' for row in databases) + tuple(f'role "{row[0]}"' for row in roles)
+    return databases + tuple(f'role "{row[0]}"' for row in roles)
 
 
 def _databases(settings: Settings, config: dict[str, Any] | None) -> Review:
-    existing, has_target = _existing_objects(settings), settings.target_exists()
+    has_target = settings.target_exists()
+    existing, login = _existing_objects(settings, has_target=has_target), settings.rotation.current
     if not has_target:
-        newcomers = [login for login in (settings.rotation.current,) if f'role "{login}"' not in existing]
-        admin.refuse_unadmitted(settings.target, (settings.target.user, *newcomers))
+        admin.refuse_unadmitted(settings.target, [settings.target.user, *([] if f'role "{login}"' in existing else [login])])
     found = status(settings.move, target_exists=has_target)
     others = neighbours(settings.move, target_exists=has_target)
     _refuse_database_of_another_stack(settings, found, others)

@@ -34,6 +34,7 @@ from clarity_infra.move.plan import (
     batches,
     batches_by_size,
     equal,
+    given_keys,
     table_of,
     type_of,
     value_of,
@@ -322,13 +323,10 @@ def _write_together(connection: psycopg.Connection, work: _Work) -> None:
         with connection.cursor() as cursor:
             cursor.executemany(_statement(shape, work.how), [_parameters(work, row) for row in work.rows])
         return
-    numbers = [Escaped(f"k{number}") for number, _ in enumerate(shape.key)]
+    parts = [sql.Identifier("w", f"k{number}") for number, _ in enumerate(shape.key)]
     connection.execute(
-        sql.SQL("DELETE FROM ONLY {} AS t USING ROWS FROM ({}) AS w({}) WHERE {}").format(
-            table_of(shape.name),
-            sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in numbers),
-            sql.SQL(", ").join(numbers),
-            _by_key(shape, [sql.SQL("w.{}").format(number) for number in numbers], of="t"),
+        sql.SQL("DELETE FROM ONLY {} AS t USING {} WHERE {}").format(
+            table_of(shape.name), given_keys(len(parts)), _by_key(shape, parts, of="t")
         ),
         [list(column) for column in zip(*(key for key, _ in work.rows), strict=True)],
     )
@@ -351,16 +349,12 @@ def _referred_to(connection: psycopg.Connection, owner: Owner, work: _Work, by: 
     for acting in by:
         with acting_as(connection, owner):
             values = values_of(connection, acting.referred, work.shape, work.shape.receiver, keys)
-        names = [Escaped(f"k{number}") for number, _ in enumerate(acting.referring)]
         joined = [
-            sql.SQL("t.{} {} w.{}::{}").format(Escaped(column), type_of(operator), name, type_of(kind))
-            for column, name, kind, operator in zip(acting.referring, names, acting.types, acting.operators, strict=True)
+            sql.SQL("t.{} {} w.{}::{}").format(Escaped(column), type_of(operator), sql.Identifier(f"k{number}"), type_of(kind))
+            for number, (column, kind, operator) in enumerate(zip(acting.referring, acting.types, acting.operators, strict=True))
         ]
-        statement = sql.SQL("SELECT DISTINCT w.n FROM ROWS FROM ({}) WITH ORDINALITY AS w({}, n) JOIN ONLY {} AS t ON {}").format(
-            sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in names),
-            sql.SQL(", ").join(names),
-            table_of(acting.child),
-            sql.SQL(" AND ").join(joined),
+        statement = sql.SQL("SELECT DISTINCT w.n FROM {} JOIN ONLY {} AS t ON {}").format(
+            given_keys(len(joined)), table_of(acting.child), sql.SQL(" AND ").join(joined)
         )
         if values:
             with acting_as(connection, acting.owner):

@@ -48,20 +48,27 @@ def table_of(name: Name) -> Escaped:
 
 
 def type_of(text: str) -> sql.SQL:
-    """A type as `format_type` prints it: quoted by the server already, from its catalog, never from outside."""
+    """A type as `format_type` prints it, or an operator: quoted by the server already, from its catalog, never from outside."""
     return sql.SQL(text.replace("%", "%%"))
 
 
 def equal(shape: Shape, type_text: str) -> sql.SQL:
     """The operator by which two values of the type are equal, from the server's catalog."""
-    return sql.SQL(shape.operators.get(type_text, "=").replace("%", "%%"))
+    return type_of(shape.operators.get(type_text, "="))
+
+
+def given_keys(columns: int) -> sql.Composed:
+    """The keys in the parameters, a list of texts for each column, as rows `w` of k0, k1 and so on, numbered as they come by n."""
+    return sql.SQL("ROWS FROM ({}) WITH ORDINALITY AS w({}, n)").format(
+        sql.SQL(", ").join([sql.SQL("pg_catalog.unnest(%s::text[])")] * columns),
+        sql.SQL(", ").join(sql.Identifier(f"k{number}") for number in range(columns)),
+    )
 
 
 def _wanted(shape: Shape, types: Mapping[str, str]) -> sql.Composed:
     """`FROM` clause that joins the table to the keys in the parameters, numbered as they come."""
-    return sql.SQL("FROM ROWS FROM ({}) WITH ORDINALITY AS w({}, n) JOIN ONLY {} AS t ON {}").format(
-        sql.SQL(", ").join(sql.SQL("pg_catalog.unnest(%s::text[])") for _ in shape.key),
-        sql.SQL(", ").join(Escaped(f"k{number}") for number, _ in enumerate(shape.key)),
+    return sql.SQL("FROM {} JOIN ONLY {} AS t ON {}").format(
+        given_keys(len(shape.key)),
         table_of(shape.name),
         sql.SQL(" AND ").join(
             sql.SQL("t.{} {} w.{}::{}").format(Escaped(column), equal(shape, types[column]), Escaped(f"k{number}"), type_of(types[column]))

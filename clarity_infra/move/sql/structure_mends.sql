@@ -1,7 +1,7 @@
 -- What pg_dump does not say of the tables, as statements to be run after it: an inheritance child is made with its parents' storage,
--- compression and default where its own are the server's, and with their NOT NULL (which up to 17 it need not have); the sequence of an identity column gets the column's type, whatever its own (LIKE ...
--- INCLUDING IDENTITY makes it bigint); the replica identity of an index that was dropped, which is NOTHING; and the comment on a schema that the
--- owner has already.
+-- compression and default where its own are the server's, and with their NOT NULL (which up to 17 it need not have); the sequence of an identity
+-- column gets the column's type, whatever its own (LIKE ... INCLUDING IDENTITY makes it bigint); the replica identity of an index that was
+-- dropped, which is NOTHING; and the comment on a schema that the owner has already.
 -- %(tables)s::oid[]; %(schemas)s::text[]: the schemas of the set
 WITH RECURSIVE above(oid, parent) AS (
     SELECT h.inhrelid, h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = ANY (%(tables)s::oid[])
